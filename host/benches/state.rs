@@ -296,6 +296,7 @@ fn restore(
         injected: Arc::default(),
         interrupt: Interrupt::default(),
         restore: Some(RestoredCheckpoint { metadata: Arc::new(metadata), files: Arc::new(files) }),
+        runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
         listener: Arc::new(move |event| {

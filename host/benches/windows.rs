@@ -302,6 +302,7 @@ fn run_timers(count: u64) {
         injected: Arc::default(),
         interrupt: Interrupt::default(),
         restore: None,
+        runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
         listener: Arc::new(|event| {

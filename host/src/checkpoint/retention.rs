@@ -33,6 +33,8 @@ pub struct RetirementSummary {
     pub files: u64,
     /// Length of those files, in bytes.
     pub bytes: u64,
+    /// The oldest checkpoint that is left, whether it is complete or not. `None` if there is no complete one.
+    pub oldest_retained: Option<u64>,
 }
 
 /// The files to remove, in the order of the fields.
@@ -46,6 +48,7 @@ struct RetirementPlan {
     shared_files: Vec<(String, u64)>,
     /// The newest complete checkpoint: staged files up to its id are leftovers, except those of unfinished checkpoints.
     newest_complete: Option<u64>,
+    oldest_retained: Option<u64>,
 }
 
 /// The rules by which a shared file is protected from removal.
@@ -79,7 +82,7 @@ impl CheckpointStorage {
     /// complete and is retired when it is old enough. The module head says what an interruption leaves.
     pub fn retire(&self, job: &str, keep: usize, unfinished: &[UnfinishedCheckpoint]) -> Result<RetirementSummary> {
         let plan = self.plan_retirement(job, keep, unfinished)?;
-        let mut summary = RetirementSummary::default();
+        let mut summary = RetirementSummary { oldest_retained: plan.oldest_retained, ..RetirementSummary::default() };
         for (id, metadata) in &plan.metadata_files {
             fail_point!("retention.metadata", crate::error::storage_failed);
             self.remove_file(metadata)?;
@@ -124,6 +127,8 @@ impl CheckpointStorage {
             }
         }
         retired.reverse();
+        let is_retained = |id: &&u64| retired.iter().all(|(retired, _)| retired != *id);
+        let oldest_retained = listing.checkpoints.keys().find(is_retained).copied();
         // Without a complete checkpoint nothing was retired either.
         let Some(newest_complete) = newest_complete else { return Ok(RetirementPlan::default()) };
         let protection = SharedFileProtection { named, newest_complete, newest_damaged, unfinished };
@@ -132,6 +137,7 @@ impl CheckpointStorage {
             shared_files: unprotected_files(&listing, &protection),
             metadata_files: retired,
             newest_complete: Some(newest_complete),
+            oldest_retained,
         })
     }
 }

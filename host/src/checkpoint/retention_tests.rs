@@ -26,16 +26,20 @@ fn retirement_keeps_the_files_that_a_restore_may_need() {
 
     let unfinished = [UnfinishedCheckpoint { id: 4, based_on: Some(2) }];
     let retired = retire(1, &unfinished);
-    assert_eq!(retired, RetirementSummary { checkpoints: vec![1], files: 2, bytes: 6 });
+    assert_eq!(retired, RetirementSummary { checkpoints: vec![1], files: 2, bytes: 6, oldest_retained: Some(2) });
     assert_eq!(test.complete_ids(), [5, 2]);
     assert!(!test.exists(&old) && !test.exists(&failed) && !staged[0].exists());
     assert!([&shared, &second, &running, &fifth, &next].iter().all(|file| test.exists(file)));
     assert!(staged[1].exists() && staged[2].exists());
 
-    assert_eq!(retire(1, &[]), RetirementSummary { checkpoints: vec![2], files: 2, bytes: 2 });
+    assert_eq!(
+        retire(1, &[]),
+        RetirementSummary { checkpoints: vec![2], files: 2, bytes: 2, oldest_retained: Some(5) }
+    );
     assert!(!test.exists(&second) && !test.exists(&running) && !test.path("job-1/chk-2").exists());
     assert!(test.exists(&next), "checkpoint 6 may be unfinished without being listed");
-    assert_eq!(retire(0, &[]), RetirementSummary::default());
+    let nothing = RetirementSummary { oldest_retained: Some(5), ..RetirementSummary::default() };
+    assert_eq!(retire(0, &[]), nothing);
     assert_eq!(test.usable(Verification::Checksums).unwrap(), Some((5, vec![])));
     test.storage.remove_job(JOB).unwrap();
     assert!(!test.path("job-1").exists());

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tokio::runtime::Handle;
+
 use super::health::HealthReporter;
 use super::sink_progress::SinkProgress;
 use crate::access::{AccessPolicy, Secret};
@@ -38,6 +40,8 @@ pub struct ConnectorContext {
     pub health: HealthReporter,
     /// How far the publication of a sink is.
     pub progress: SinkProgress,
+    /// Runs the tasks of asynchronous clients. `None` where no source is read: in a check at submit, and in tests.
+    pub runtime: Option<Handle>,
     /// Wakes the subtask. A source with threads of its own wakes it when records have arrived.
     pub wakeup: Wakeup,
 }

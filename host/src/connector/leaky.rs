@@ -80,7 +80,7 @@ impl Source for LeakySource {
         }
     }
 
-    fn position(&self) -> Result<Vec<u8>> {
+    fn snapshot(&mut self, _checkpoint: u64) -> Result<Vec<u8>> {
         Ok(Vec::new())
     }
 }

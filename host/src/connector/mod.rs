@@ -1,7 +1,8 @@
 //! Sources and sinks: where records come from and where they go.
 //!
 //! The traits are in `source` and `sink`. Each connector is a folder, implements the traits of `spec`, and is listed in
-//! `registry`. `open` opens the connector that a pipeline file names. `outbox` is shared by sinks.
+//! `registry`. `open` opens the connector that a pipeline file names. `outbox` is shared by sinks, `splits` and
+//! `split_discovery` by sources with several splits, and `pump` by asynchronous clients.
 //!
 //! Invariant: a source's position and a sink's committables are part of the checkpoint. Connectors run on their
 //! subtask's thread and never block for long (see [`Source::poll`]), so barriers and cancellation are not held up.
@@ -15,6 +16,7 @@ mod generator;
 mod health;
 mod open;
 mod outbox;
+mod pump;
 mod reconnect;
 mod registry;
 mod sink;
@@ -22,6 +24,8 @@ mod sink_progress;
 mod socket;
 mod source;
 mod spec;
+mod split_discovery;
+mod splits;
 mod stdout;
 mod undecodable;
 mod versioned_bytes;
@@ -29,7 +33,13 @@ mod versioned_bytes;
 #[cfg(test)]
 mod leaky;
 #[cfg(test)]
+mod pump_tests;
+#[cfg(test)]
 mod registry_tests;
+#[cfg(test)]
+pub(crate) mod split_log;
+#[cfg(test)]
+mod splits_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -50,11 +60,16 @@ pub use outbox::{
     HeaderBuffer, HeaderList, OutboxCommitter, OutboxEncoder, OutboxPeer, OutboxRecord, OutboxSettings, OutboxSink,
     Parts, Publisher, Trouble, is_outbox_committable,
 };
+pub use pump::{Pump, PumpClosed, PumpPosition, PumpSender, PumpedBatch};
 pub use registry::CONNECTORS;
 pub use sink::{
     Committer, FinishOutput, OtherJobOutput, OutputFiles, Prepared, PreparedFile, Recovered, Sink, SinkOutput,
 };
 pub use sink_progress::{PublishTrouble, SinkProgress};
-pub use source::{FIRST_RECORDS, HeaderRun, Poll, RecordLocation, Replay, Source, SourceCheck, UndecodableRecord};
+pub use source::{
+    FIRST_RECORDS, HeaderRun, OpenSplits, Poll, RecordLocation, Replay, Source, SourceCheck, SplitId, UndecodableRecord,
+};
 pub use spec::SinkGuarantee;
+pub use split_discovery::SplitDiscovery;
+pub use splits::{OwnSplits, SplitName, SplitOrigin};
 pub use undecodable::SkipLog;

@@ -12,7 +12,9 @@ impl PipelineSpec {
     /// Parses and checks the text of a pipeline file, see [`PipelineSpec::parse_with`].
     pub fn parse(text: &str, file_name: &str) -> Result<PipelineSpec> {
         #[cfg(test)]
-        let connectors = &[CONNECTORS, &[&super::leaky::CONNECTOR, &super::outbox::FAKE_CONNECTOR]].concat();
+        let connectors =
+            &[CONNECTORS, &[&super::leaky::CONNECTOR, &super::outbox::FAKE_CONNECTOR, &super::split_log::CONNECTOR]]
+                .concat();
         #[cfg(not(test))]
         let connectors = CONNECTORS;
         PipelineSpec::parse_with(connectors, text, file_name)

@@ -14,12 +14,37 @@ pub(super) const POLL_BYTES_MAX: usize = 1 << 20;
 /// Number of records examined before a source is reported as having no timestamps.
 pub const FIRST_RECORDS: usize = 100;
 
+/// A part of a source's input with its own order and its own event time, such as a partition of a topic.
+///
+/// The index is chosen by the source of one subtask. It is not durable, and it is not used again after its split has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SplitId(pub u32);
+
+impl SplitId {
+    /// The split of a source that has only one.
+    pub const ONLY: SplitId = SplitId(0);
+}
+
+/// The splits that one subtask of a source reads at the moment.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenSplits<'a> {
+    /// Changes with each change of `splits`.
+    pub version: u64,
+    /// The splits, in ascending order.
+    pub splits: &'a [SplitId],
+}
+
+impl OpenSplits<'static> {
+    /// The splits of a source that has only one.
+    pub const ONLY: OpenSplits<'static> = OpenSplits { version: 0, splits: &[SplitId::ONLY] };
+}
+
 /// The outcome of [`Source::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poll {
-    /// At least one record was appended.
-    Records,
-    /// No record is available now. Poll again after this time at the latest, or after [`Source::wait`] if that returns before.
+    /// At least one record of this split was appended, and none of another split.
+    Records(SplitId),
+    /// No split that may be read has a record now. Poll again after this time at the latest, or after [`Source::wait`] if that returns before.
     /// `Duration::MAX` means that records always end that wait.
     Pending(Duration),
     /// The input has ended. No record will follow.
@@ -36,12 +61,18 @@ pub enum Replay {
 }
 
 /// One subtask's share of a source.
+///
+/// All methods are called on the thread of the subtask and do not block. A client that is asynchronous or waits for a peer has threads
+/// or tasks of its own.
 pub trait Source: Send {
     /// Appends up to `records` records to `batch`. Appends fewer if fewer are available at once, or if they exceed about
     /// 1 MiB. With `records` = 0 the result is `Pending`. Does not wait for records.
     ///
-    /// After an error, the records that the same call appended count, and the position is behind them. Another call
-    /// fails again.
+    /// Takes turns: if a split is returned twice, each other open split that had records in between, and is not paused, was
+    /// returned as well. Otherwise it would be taken for idle.
+    ///
+    /// After an error, the records that the same call appended count, and the position is behind them. They belong to the first
+    /// open split. Another call fails again.
     fn poll(&mut self, batch: &mut Batch, records: usize) -> Result<Poll>;
 
     /// Waits after a `Pending`: until records may be available, until `wakeup` is woken, or until `timeout` has passed. May
@@ -55,8 +86,35 @@ pub trait Source: Send {
         wakeup.wait(timeout);
     }
 
-    /// Returns the position behind the last record that `poll` returned. [`super::open_source`] continues from it.
-    fn position(&self) -> Result<Vec<u8>>;
+    /// Returns the position behind the last record that `poll` returned, for a checkpoint. [`super::open_source`] continues
+    /// from it.
+    fn snapshot(&mut self, checkpoint: u64) -> Result<Vec<u8>>;
+
+    /// A checkpoint or savepoint is durable, so no restart goes back behind it, unless it is damaged. A client may now acknowledge its records to its peer. Each
+    /// call is for a later checkpoint than the call before. Some checkpoints are never reported: they failed, or the process ended.
+    ///
+    /// The first call after a restore may be for the restored checkpoint, which another process may have taken. Its position is the
+    /// one that the source was opened at.
+    fn complete(&mut self, _checkpoint: u64) {}
+
+    /// All checkpoints before `oldest_retained` have been removed, so no restart needs records from before its position. Savepoints
+    /// do not count.
+    fn released(&mut self, _oldest_retained: u64) {}
+
+    /// Returns whether the subtask waits at its end for [`Source::complete`] of its last checkpoint.
+    fn awaits_completion(&self) -> bool {
+        false
+    }
+
+    /// Returns the open splits. A split that has not returned a record yet holds event time back, unless it is idle. A subtask
+    /// without open splits is idle.
+    fn open_splits(&self) -> OpenSplits<'_> {
+        OpenSplits::ONLY
+    }
+
+    /// Stops reading these splits, and goes on with all others. A source that is paused as a whole is not polled, so a source with
+    /// one split does nothing here.
+    fn pause(&mut self, _paused: &[SplitId]) {}
 
     /// Returns the number of undecodable records skipped since the last call.
     fn take_skipped(&mut self) -> u64 {

@@ -14,7 +14,9 @@ use super::source::{RecordLocation, Replay, Source, SourceCheck};
 use crate::access::PipelinePaths;
 use crate::error::{Result, internal};
 use crate::format::{RecordEncoder, SourceDecoding};
-use crate::pipeline::{FileFormat, SecretReference, SinkConfig, SinkSettings, SourceConfig, SourceSettings};
+use crate::pipeline::{
+    FileFormat, RecordParts, SecretReference, SinkConfig, SinkSettings, SourceConfig, SourceSettings,
+};
 
 /// The settings of a source.
 pub(super) trait SourceSpec: fmt::Debug + Send + Sync {
@@ -23,6 +25,11 @@ pub(super) trait SourceSpec: fmt::Debug + Send + Sync {
 
     /// Returns whether the records can be read again.
     fn replay(&self) -> Replay;
+
+    /// Returns what the connector has for each record besides its bytes. The timestamps and keys are in the batches of its source.
+    fn record_parts(&self) -> RecordParts {
+        RecordParts::default()
+    }
 
     /// Returns the largest parallelism that is of use, if there is one.
     fn max_parallelism(&self) -> Option<u32> {
@@ -144,6 +151,10 @@ pub(super) fn sink(spec: impl SinkSpec + 'static) -> Box<dyn SinkSettings> {
 impl SourceSettings for Box<dyn SourceSpec> {
     fn format(&self) -> (FileFormat, bool) {
         (**self).format()
+    }
+
+    fn record_parts(&self) -> RecordParts {
+        (**self).record_parts()
     }
 
     fn max_parallelism(&self) -> Option<u32> {

@@ -17,7 +17,7 @@ use crate::pipeline::{NodeKind, PipelineSpec, SourceConfig};
 use crate::wakeup::Wakeup;
 
 /// Returns the context of the only subtask of node `delays` of job `0123456789abcdef`.
-pub(super) fn context(base_dir: &Path) -> ConnectorContext {
+pub(crate) fn context(base_dir: &Path) -> ConnectorContext {
     let clock: SharedClock = Arc::new(ManualClock::default());
     ConnectorContext {
         health: HealthReporter::new(
@@ -38,6 +38,7 @@ pub(super) fn context(base_dir: &Path) -> ConnectorContext {
         policy: AccessPolicy::default(),
         seed: 1,
         interrupt: Interrupt::default(),
+        runtime: None,
         wakeup: Wakeup::default(),
     }
 }
@@ -72,7 +73,7 @@ pub(super) fn drain(source: &mut dyn Source) -> Vec<String> {
     loop {
         let mut batch = Batch::default();
         match source.poll(&mut batch, 3).unwrap() {
-            Poll::Records => assert!((1..=3).contains(&batch.len()) && batch.timestamps.len() == batch.len()),
+            Poll::Records(_) => assert!((1..=3).contains(&batch.len()) && batch.timestamps.len() == batch.len()),
             Poll::Pending(_) => assert!(batch.is_empty()),
             Poll::End => return all,
         }

@@ -20,6 +20,7 @@ fn decoding(format: FileFormat, schema: &str) -> SourceDecoding {
         rows: vec![Arc::new(schema.parse().unwrap())],
         wants_raw: false,
         timestamp: None,
+        record_timestamps: false,
         on_undecodable: UndecodablePolicy::Fail,
         keep_raw: false,
     }

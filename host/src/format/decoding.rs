@@ -21,6 +21,8 @@ pub struct SourceDecoding {
     pub wants_raw: bool,
     /// The event timestamp of a record, if records have one.
     pub timestamp: Option<TimestampSelector>,
+    /// Whether the event timestamp is the one that the connector has for each record, such as that of a message.
+    pub record_timestamps: bool,
     /// What happens to a record of which a field or the timestamp cannot be read.
     pub on_undecodable: UndecodablePolicy,
     /// Whether records carry their original bytes and their position as attributes.
@@ -37,6 +39,7 @@ impl SourceDecoding {
             rows: Vec::new(),
             wants_raw: true,
             timestamp,
+            record_timestamps: false,
             on_undecodable,
             keep_raw: false,
         }

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use super::node_spec::RecordParts;
 use super::record_format::FileFormat;
 use super::toml_reader::TomlSection;
 use crate::error::Result;
@@ -74,6 +75,9 @@ pub trait SourceSettings: Any + fmt::Debug + Send + Sync {
     /// Returns the format of the records, and whether they follow a header.
     fn format(&self) -> (FileFormat, bool);
 
+    /// Returns what the connector has for each record besides its bytes.
+    fn record_parts(&self) -> RecordParts;
+
     /// Returns the largest parallelism that is of use, if there is one.
     fn max_parallelism(&self) -> Option<u32>;
 }
@@ -107,6 +111,11 @@ impl SourceConfig {
     /// Returns the format of the records, and whether there is a header.
     pub fn format(&self) -> (FileFormat, bool) {
         self.settings.format()
+    }
+
+    /// Returns what the connector has for each record besides its bytes.
+    pub fn record_parts(&self) -> RecordParts {
+        self.settings.record_parts()
     }
 
     /// Returns the largest parallelism that is of use, if there is one.

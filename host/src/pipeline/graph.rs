@@ -125,6 +125,7 @@ fn check_keys(
         let (Some((key, span)), NodeKind::Source(source)) = (key, &nodes[place].kind) else { continue };
         let id = nodes[place].id;
         let why = match (key, why_missing(&source.connector, &source.decoding, key)) {
+            (KeySelector::Emitted, _) if source.connector.record_parts().keys => continue,
             (KeySelector::Emitted, _) => format!("the source `{id}` emits no keys"),
             (_, Some(why)) => format!("the source `{id}` has no such field: {why}"),
             (_, None) => continue,

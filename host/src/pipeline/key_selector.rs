@@ -9,7 +9,7 @@ use crate::error::{Result, manifest_key};
 pub enum KeySelector {
     /// The whole value.
     Value,
-    /// The key that the function upstream passed to `emit_keyed`.
+    /// The key that the function upstream passed to `emit_keyed`, or that the connector upstream has for the record.
     Emitted,
     /// A field by name (`a.b` is field `b` of the nested record `a`).
     Field(String),
@@ -19,7 +19,7 @@ pub enum KeySelector {
     Fields(Vec<String>),
 }
 
-const KEY_HINT: &str = "a key is \"value\", \"emitted\", { field = \"name\" }, { fields = [\"a\", \"b\"] } or { column = 0 } (counted from 0)";
+const KEY_HINT: &str = "a key is \"value\", \"emitted\", \"record\" (of a source whose records have keys), { field = \"name\" }, { fields = [\"a\", \"b\"] } or { column = 0 } (counted from 0)";
 
 /// Reads `field` or `column` of a table. Exactly one of them must be set.
 pub(super) fn field_or_column(item: &TomlItem<'_>, section: &TomlSection<'_>) -> Result<KeySelector> {
@@ -52,7 +52,7 @@ pub(super) fn key(item: &TomlItem<'_>) -> Result<KeySelector> {
     }
     match item.as_str() {
         Some("value") => Ok(KeySelector::Value),
-        Some("emitted") => Ok(KeySelector::Emitted),
+        Some("emitted" | "record") => Ok(KeySelector::Emitted),
         _ => Err(item.error(manifest_key(format!("{} is not a key", item.what)).hint(KEY_HINT))),
     }
 }

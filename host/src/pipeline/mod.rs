@@ -57,8 +57,8 @@ pub use limit_ceilings::LimitCeilings;
 pub use limits::{FaultShareLimit, GuestLimits, LimitKey, MEMORY_BYTES_MAX, OperatorLimits};
 pub use node_spec::{
     AlignmentSettings, FaultPolicy, FunctionReference, InputRole, NodeInput, NodeKind, OperatorNode, OutputPort,
-    PipelineNode, RetrySettings, SinkNode, SourceNode, TimestampFormat, TimestampSelector, UndecodablePolicy,
-    WatermarkSettings,
+    PipelineNode, RecordParts, RetrySettings, SinkNode, SourceNode, SourceTimestamp, TimestampFormat,
+    TimestampSelector, UndecodablePolicy, WatermarkSettings,
 };
 pub use parse::locate;
 pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat, source_format};

@@ -110,7 +110,7 @@ pub struct SourceNode {
     /// How the fields of its records are read.
     pub decoding: DecodingSettings,
     /// The event timestamp of a record, if records have one.
-    pub timestamp: Option<TimestampSelector>,
+    pub timestamp: Option<SourceTimestamp>,
     /// The watermark, if the source emits one.
     pub watermark: Option<WatermarkSettings>,
     /// Maximum rate over all subtasks, in records per 1000 seconds. `None` means unlimited.
@@ -131,6 +131,34 @@ pub enum UndecodablePolicy {
     Skip,
     /// The record is counted and sent to the source's output `dead-letter`, or kept by the host if nothing reads it.
     DeadLetter,
+}
+
+/// Where the event timestamp of a record comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceTimestamp {
+    /// From the connector, which has one for each record, such as that of a message.
+    Record,
+    /// From the record itself.
+    Field(TimestampSelector),
+}
+
+impl SourceTimestamp {
+    /// Returns the place in the record, if it comes from there.
+    pub fn selector(&self) -> Option<&TimestampSelector> {
+        match self {
+            SourceTimestamp::Record => None,
+            SourceTimestamp::Field(selector) => Some(selector),
+        }
+    }
+}
+
+/// What a connector has for each record besides its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordParts {
+    /// An event timestamp, for `timestamp = "record"`.
+    pub timestamps: bool,
+    /// A key, for `key = "record"`.
+    pub keys: bool,
 }
 
 /// The place of the event timestamp in a record, and its format.

@@ -137,7 +137,8 @@ fn every_setting_is_read() {
         "FileSourceSpec { path: \"data/flights.csv\", format: Csv, header: true }"
     );
     let at = KeySelector::Field("time_hour".into());
-    assert_eq!(source.timestamp, Some(TimestampSelector { at, format: TimestampFormat::Rfc3339, zone: None }));
+    let selector = TimestampSelector { at, format: TimestampFormat::Rfc3339, zone: None };
+    assert_eq!(source.timestamp, Some(SourceTimestamp::Field(selector)));
     let out_of_orderness = Duration::from_secs(5);
     assert_eq!(source.watermark, Some(WatermarkSettings { out_of_orderness, ..WatermarkSettings::default() }));
     assert_eq!(source.rate, Some(1_000_000), "in records per 1000 seconds");

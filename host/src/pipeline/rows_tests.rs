@@ -101,7 +101,7 @@ fn timestamps_may_have_a_pattern_and_a_zone() {
         format: TimestampFormat::Pattern("%d.%m.%Y %H:%M".into()),
         zone: Some("Europe/Berlin".into()),
     };
-    assert_eq!(time.timestamp, Some(expected));
+    assert_eq!(time.timestamp, Some(SourceTimestamp::Field(expected)));
 }
 
 #[test]
@@ -187,4 +187,28 @@ fn the_encoding_of_a_sink_is_read() {
     }
     let blackhole = TEXT.replace("connector = \"file\"\npath = \"out\"", "connector = \"blackhole\"");
     assert_eq!(parse(&blackhole).unwrap_err().code, "manifest-unknown-key");
+}
+
+#[test]
+fn timestamps_and_keys_of_records_need_a_connector_that_has_them() {
+    let parse = |connector: &str, timestamp: &str, key: &str| {
+        let text = format!(
+            "name = \"a\"\n[source.in]\nconnector = {connector}\n{timestamp}\n[operator.op]\ninput = \"in\"\n\
+             key = \"{key}\"\ncomponent = \"c\"\nfunction = \"f\"\n[sink.out]\ninput = \"op\"\nconnector = \"blackhole\"\n"
+        );
+        PipelineSpec::parse(&text, "p.toml")
+    };
+    let (log, timestamp) = ("\"split-log\"\nlog = \"x\"", "timestamp = \"record\"\nwatermark = \"ascending\"");
+    for key in ["record", "emitted"] {
+        let pipeline = parse(log, timestamp, key).unwrap();
+        let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("no source") };
+        assert_eq!(source.timestamp, Some(SourceTimestamp::Record));
+        assert_eq!(pipeline.nodes[1].key, Some(KeySelector::Emitted));
+    }
+    let error = parse("\"generator\"", timestamp, "value").unwrap_err();
+    assert_eq!(error.code, "manifest-key");
+    assert!(error.message.contains("no timestamps of their own"), "{error}");
+    assert_eq!(error.location.unwrap().line, 4);
+    let error = parse("\"generator\"", "", "record").unwrap_err();
+    assert!(error.message.contains("the source `in` emits no keys"), "{error}");
 }

@@ -7,7 +7,8 @@ use super::connector::{Connector, SourceConfig, setting_keys};
 use super::connector_keys::{self, ConnectorKeys};
 use super::key_selector::{KeySelector, field_or_column};
 use super::node_spec::{
-    AlignmentSettings, SourceNode, TimestampFormat, TimestampSelector, UndecodablePolicy, WatermarkSettings,
+    AlignmentSettings, SourceNode, SourceTimestamp, TimestampFormat, TimestampSelector, UndecodablePolicy,
+    WatermarkSettings,
 };
 use super::record_format::{self, DECODING_KEYS, DecodingSettings, FileFormat};
 use super::timestamp_format;
@@ -61,7 +62,16 @@ fn check_parallelism(section: &TomlSection<'_>, connector: &SourceConfig) -> Res
     Err(item.error(manifest_parallelism(message)))
 }
 
-fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig, decoding: &DecodingSettings) -> Result<TimestampSelector> {
+fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig, decoding: &DecodingSettings) -> Result<SourceTimestamp> {
+    if item.as_str() == Some("record") {
+        return match connector.record_parts().timestamps {
+            true => Ok(SourceTimestamp::Record),
+            false => Err(item.error(
+                manifest_key(format!("{}: the records of this connector have no timestamps of their own", item.what))
+                    .hint("name the field: timestamp = { field = \"time\", format = \"rfc3339\" }"),
+            )),
+        };
+    }
     let section = item.section()?;
     section.check_keys(&["field", "column", "format", "zone"])?;
     let at = field_or_column(item, &section)?;
@@ -75,7 +85,7 @@ fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig, decoding: &DecodingS
     };
     match why_missing(connector, decoding, &at) {
         Some(why) => Err(item.error(manifest_key(format!("{}: {why}", item.what)))),
-        None => Ok(TimestampSelector { at, format, zone }),
+        None => Ok(SourceTimestamp::Field(TimestampSelector { at, format, zone })),
     }
 }
 

@@ -18,6 +18,7 @@ use super::plan::execution_plan::ExecutionPlan;
 use super::source::checkpoint_triggers::CheckpointTriggers;
 use super::source::rate_limiter::{RateLimiter, RateShare};
 use super::source::watermark_alignment::{AlignmentGroups, AlignmentMembership};
+use super::source_control::SourceControl;
 use super::startup::edge_channels::UnclaimedChannels;
 use super::startup::execution_options::ExecutionOptions;
 use super::startup::subtask_context::SubtaskContext;
@@ -39,8 +40,8 @@ const END_TIME: Duration = Duration::from_secs(30);
 
 /// A running attempt.
 pub struct Execution {
-    /// Deliver barriers to the source subtasks, and wake them.
-    controls: Vec<(Sender<Barrier>, Wakeup)>,
+    /// Deliver messages to the source subtasks, and wake them.
+    controls: Vec<(Sender<SourceControl>, Wakeup)>,
     threads: Vec<SubtaskThread>,
     /// Receives the index of each thread that ends.
     ended: Receiver<usize>,
@@ -218,9 +219,23 @@ impl Execution {
 
     /// Injects a barrier into every source.
     pub fn inject(&self, barrier: Barrier) {
+        self.send(SourceControl::Barrier(barrier));
+    }
+
+    /// Tells every source that a checkpoint is durable.
+    pub fn complete(&self, checkpoint: u64) {
+        self.send(SourceControl::Complete(checkpoint));
+    }
+
+    /// Tells every source that all checkpoints before `oldest_retained` have been removed.
+    pub fn release(&self, oldest_retained: u64) {
+        self.send(SourceControl::Released(oldest_retained));
+    }
+
+    fn send(&self, message: SourceControl) {
         for (control, wakeup) in &self.controls {
             // Fails only if the source has ended, and then it has reported why.
-            let _ = control.send(barrier);
+            let _ = control.send(message);
             wakeup.wake();
         }
     }

@@ -4,7 +4,7 @@
 //! - `execution` runs one attempt: it starts the threads, injects barriers and cancels. `heartbeat` finds threads that hang.
 //! - `startup/` opens the channels, the state, the source and the operators of a subtask.
 //! - `subtask/` holds the loop of a subtask and its operator chain.
-//! - `source/` reads a source: timestamps, watermarks, rate limit, watermark alignment.
+//! - `source/` reads a source: timestamps, watermarks, rate limit, watermark alignment; `source_control` is what the job tells it.
 //! - `input/` is the receiving side: barrier alignment, combined watermarks, in-flight data.
 //! - `records/` rewrites records for their consumers, and computes their keys.
 //! - `replay/` reads kept dead letters for the subtasks that replay them.
@@ -28,6 +28,7 @@ mod plan;
 mod records;
 mod replay;
 mod source;
+mod source_control;
 mod startup;
 mod stream_element;
 mod subtask;

@@ -70,6 +70,7 @@ pub(super) fn execution_options(
         share: JobShare::default(),
         injected: Arc::default(),
         listener: Arc::new(move |event| drop(sender.send(event))),
+        runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
     };

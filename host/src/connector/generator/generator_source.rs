@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::connector::context::ConnectorContext;
-use crate::connector::source::{POLL_BYTES_MAX, Poll, Source};
+use crate::connector::source::{POLL_BYTES_MAX, Poll, Source, SplitId};
 use crate::connector::versioned_bytes;
 use crate::error::{Result, checkpoint_corrupt};
 use crate::model::{Batch, NO_TIMESTAMP};
@@ -160,10 +160,10 @@ impl Source for Generator {
             *next = number.saturating_add(*step);
         }
         self.last_poll.1 = batch.len() - before;
-        Ok(if batch.len() > before { Poll::Records } else { Poll::End })
+        Ok(if batch.len() > before { Poll::Records(SplitId::ONLY) } else { Poll::End })
     }
 
-    fn position(&self) -> Result<Vec<u8>> {
+    fn snapshot(&mut self, _checkpoint: u64) -> Result<Vec<u8>> {
         versioned_bytes::encode(VERSION, &self.progressions)
     }
 
@@ -206,9 +206,9 @@ mod tests {
         let mut first = open(1, 2, &[]).unwrap();
         let mut batch = Batch::default();
         assert_eq!(first.poll(&mut batch, 0).unwrap(), Poll::Pending(Duration::ZERO));
-        assert_eq!(first.poll(&mut batch, 10).unwrap(), Poll::Records);
-        let position = first.position().unwrap();
-        let both: [&[u8]; 2] = [&open(0, 2, &[]).unwrap().position().unwrap(), &position];
+        assert_eq!(first.poll(&mut batch, 10).unwrap(), Poll::Records(SplitId::ONLY));
+        let position = first.snapshot(1).unwrap();
+        let both: [&[u8]; 2] = [&open(0, 2, &[]).unwrap().snapshot(1).unwrap(), &position];
         assert_eq!(drain(&mut open(1, 2, &both).unwrap()), drain(&mut first));
         for damaged in [&b""[..], &[2, 1, 7, 0], &[3, 0], &position[..2]] {
             assert_eq!(open(0, 1, &[damaged]).err().unwrap().code, "checkpoint-corrupt", "{damaged:?}");
@@ -229,7 +229,7 @@ mod tests {
                 subtask.poll(&mut batch, 1 + (step + number) % 4).unwrap();
                 made.extend(batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap()));
             }
-            positions = subtasks.iter().map(|subtask| subtask.position().unwrap()).collect();
+            positions = subtasks.iter_mut().map(|subtask| subtask.snapshot(1).unwrap()).collect();
             if step == 6 {
                 subtasks.iter_mut().for_each(|subtask| made.extend(drain(subtask)));
             }
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn positions_of_version_1_can_be_restored() {
-        let new = open(1, 2, &[]).unwrap().position().unwrap();
+        let new = open(1, 2, &[]).unwrap().snapshot(1).unwrap();
         assert_eq!(new, [2, 1, 1, 2], "version 2: the list of progressions");
         // Positions of two subtasks: the first is behind record 4, the second behind record 301.
         let old: [&[u8]; 2] = [&[1, 6], &[1, 0xaf, 2]];

@@ -12,7 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::connector::context::ConnectorContext;
 use crate::connector::reconnect::Reconnection;
 use crate::connector::source::{
-    POLL_BYTES_MAX, Poll, RecordLocation, Source, UNDECODABLE_BYTES_MAX, UndecodableRecord,
+    POLL_BYTES_MAX, Poll, RecordLocation, Source, SplitId, UNDECODABLE_BYTES_MAX, UndecodableRecord,
 };
 use crate::connector::undecodable::{self, SkipLog};
 use crate::error::{Result, source_encoding};
@@ -192,11 +192,11 @@ impl Source for SocketSource {
             return Ok(Poll::Pending(Duration::MAX));
         }
         if self.take(batch, records) {
-            return Ok(Poll::Records);
+            return Ok(Poll::Records(SplitId::ONLY));
         }
         let Some(pending) = self.fill()? else { return Ok(Poll::End) };
         Ok(match self.take(batch, records) {
-            true => Poll::Records,
+            true => Poll::Records(SplitId::ONLY),
             false => Poll::Pending(pending),
         })
     }
@@ -209,7 +209,7 @@ impl Source for SocketSource {
     }
 
     /// Returns no bytes: a connection cannot be read again.
-    fn position(&self) -> Result<Vec<u8>> {
+    fn snapshot(&mut self, _checkpoint: u64) -> Result<Vec<u8>> {
         Ok(Vec::new())
     }
 
@@ -250,7 +250,7 @@ mod tests {
             assert!(Instant::now() < deadline, "no record arrived");
             let mut batch = Batch::default();
             match source.poll(&mut batch, 10).unwrap() {
-                Poll::Records => {
+                Poll::Records(_) => {
                     return batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap()).collect();
                 }
                 Poll::Pending(_) => source.wait(&source.context.wakeup, Duration::from_millis(20)),

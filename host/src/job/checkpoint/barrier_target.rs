@@ -1,4 +1,4 @@
-//! The subtasks to which the coordinator sends barriers.
+//! The subtasks to which the coordinator sends barriers and the ends of checkpoints.
 
 use crate::runtime::Barrier;
 
@@ -10,4 +10,8 @@ pub trait BarrierTarget {
     fn overtake(&self, barrier: Barrier);
     /// Gives up the checkpoints up to `checkpoint`. Their barriers no longer block any channel.
     fn abandon(&self, checkpoint: u64);
+    /// Tells every source that a checkpoint is durable.
+    fn complete(&self, checkpoint: u64);
+    /// Tells every source that all checkpoints before `oldest_retained` have been removed.
+    fn release(&self, oldest_retained: u64);
 }

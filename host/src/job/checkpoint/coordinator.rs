@@ -150,6 +150,14 @@ impl CheckpointCoordinator {
         self.newest.as_ref().map(|newest| newest.checkpoint_id)
     }
 
+    /// Tells the sources that have started that the checkpoint which they restored is durable. The process that took it may have ended before
+    /// it could.
+    pub fn report_newest(&self, target: &dyn BarrierTarget) {
+        if let Some(newest) = self.newest() {
+            target.complete(newest);
+        }
+    }
+
     /// Lets later checkpoints build on the newest complete one, because a region has restored it.
     pub fn build_on_newest(&mut self) {
         if self.newest.is_some() {
@@ -227,6 +235,7 @@ impl CheckpointCoordinator {
     /// Completes a checkpoint whose upload has ended, or counts it as failed.
     pub fn finish_upload(
         &mut self,
+        target: &dyn BarrierTarget,
         checkpoint: u64,
         result: Result<UploadedCheckpoint>,
     ) -> Result<AfterCheckpoint, JobFailure> {
@@ -237,7 +246,7 @@ impl CheckpointCoordinator {
             Ok((uploaded, location))
         });
         match written {
-            Ok((uploaded, location)) => self.complete(pending, uploaded, location),
+            Ok((uploaded, location)) => self.complete(target, pending, uploaded, location),
             Err(error) => self.fail(&pending, &error).map(|()| AfterCheckpoint::Continue),
         }
     }
@@ -245,6 +254,7 @@ impl CheckpointCoordinator {
     /// Begins to publish the output of a checkpoint whose metadata is durable, and removes old checkpoints.
     fn complete(
         &mut self,
+        target: &dyn BarrierTarget,
         pending: PendingCheckpoint,
         uploaded: UploadedCheckpoint,
         location: StorageLocation,
@@ -273,8 +283,9 @@ impl CheckpointCoordinator {
                 return Err(error.into());
             }
         };
+        target.complete(metadata.checkpoint_id);
         if !kind.is_savepoint() {
-            self.build_on(metadata.clone());
+            self.build_on(target, metadata.clone());
         }
         let since_ns = self.context.environment.clock.monotonic_ns();
         let open = OpenPublication { pending, metadata, location, sinks, since_ns, is_reported: false };
@@ -400,19 +411,21 @@ impl CheckpointCoordinator {
 
     /// Makes a complete checkpoint the base of later ones, unless a newer one is complete already, and removes old
     /// checkpoints.
-    fn build_on(&mut self, metadata: Arc<CheckpointMetadata>) {
+    fn build_on(&mut self, target: &dyn BarrierTarget, metadata: Arc<CheckpointMetadata>) {
         let id = metadata.checkpoint_id;
         if self.base.as_ref().is_none_or(|base| base.checkpoint_id < id) {
             self.base = Some(metadata);
             self.context.job.show(|record| record.last_checkpoint = Some(id));
         }
-        self.remove_old();
+        if let Some(oldest) = self.remove_old() {
+            target.release(oldest);
+        }
         remove_claimed(&self.context.job, &self.context.environment);
     }
 
     /// Removes old checkpoints, except those that are being read, that other jobs start from, or that pending ones
-    /// build on.
-    fn remove_old(&self) {
+    /// build on. Returns the oldest one that is left.
+    fn remove_old(&self) -> Option<u64> {
         let AttemptContext { job, environment, plan, storage, .. } = &self.context;
         let job_id = job.record().id;
         let origins = environment.origins.spared_in(&storage.root().join(&job_id));
@@ -420,8 +433,12 @@ impl CheckpointCoordinator {
         let read = job.readers.spared(newest).into_iter();
         let read = read.map(|checkpoint| UnfinishedCheckpoint { id: checkpoint, based_on: Some(checkpoint) });
         let spared: Vec<UnfinishedCheckpoint> = self.pending.spared().chain(origins).chain(read).collect();
-        if let Err(error) = storage.retire(&job_id, plan.pipeline.checkpoint.retained, &spared) {
-            tracing::warn!("cannot remove old checkpoints: {error}");
+        match storage.retire(&job_id, plan.pipeline.checkpoint.retained, &spared) {
+            Ok(retirement) => retirement.oldest_retained,
+            Err(error) => {
+                tracing::warn!("cannot remove old checkpoints: {error}");
+                None
+            }
         }
     }
 

@@ -12,6 +12,8 @@ mod schedule;
 mod upload;
 
 #[cfg(test)]
+mod acknowledgement_tests;
+#[cfg(test)]
 mod coordinator_tests;
 
 pub use barrier_target::BarrierTarget;

@@ -88,6 +88,7 @@ pub fn try_letters(
         triggers: None,
         injected: Arc::default(),
         listener: Arc::new(|_| {}),
+        runtime: None,
         letters: LetterOptions::default(),
         sinks: Default::default(),
     };

@@ -144,6 +144,7 @@ impl Attempt {
         receiver: &Receiver<JobMessage>,
         restarts: &mut Restarts,
     ) -> Result<AttemptEnd, AttemptFailure> {
+        self.coordinator.report_newest(&self.regions);
         self.request_stop_of_record();
         for message in early_messages {
             if let ControlFlow::Break(end) = self.handle(message, restarts)? {
@@ -240,7 +241,7 @@ impl Attempt {
                 self.finish_restart(region, restarts)?;
             }
             JobMessage::Uploaded { attempt, checkpoint, result } if attempt == attempt_number => {
-                return Ok(flow_after(self.coordinator.finish_upload(checkpoint, *result)?));
+                return Ok(flow_after(self.coordinator.finish_upload(&self.regions, checkpoint, *result)?));
             }
             JobMessage::Published { attempt, sink, checkpoint, result } if attempt == attempt_number => {
                 return Ok(flow_after(self.coordinator.sink_published(&sink, checkpoint, result)?));
@@ -342,6 +343,7 @@ impl Attempt {
             Err(error) => return self.fail_region(region, error.into(), restarts),
         }
         self.coordinator.build_on_newest();
+        self.coordinator.report_newest(&self.regions);
         self.show_stats();
         if self.regions.are_running() {
             self.show_running();

@@ -71,6 +71,7 @@ impl RegionStart<'_> {
             injected: self.injected.clone(),
             region: Some(region.clone()),
             triggers: Some(self.triggers.clone()),
+            runtime: Some(self.environment.runtime.clone()),
             letters: self.letters.clone(),
             health: self.job.health.clone(),
             sinks: self.sinks.progress(),

@@ -272,4 +272,15 @@ impl BarrierTarget for Regions {
     fn abandon(&self, checkpoint: u64) {
         self.0.iter().filter_map(AttemptRegion::live_execution).for_each(|execution| execution.abandon(checkpoint));
     }
+
+    fn complete(&self, checkpoint: u64) {
+        self.0.iter().filter_map(AttemptRegion::live_execution).for_each(|execution| execution.complete(checkpoint));
+    }
+
+    fn release(&self, oldest_retained: u64) {
+        self.0
+            .iter()
+            .filter_map(AttemptRegion::live_execution)
+            .for_each(|execution| execution.release(oldest_retained));
+    }
 }

@@ -75,6 +75,7 @@ impl SinkCommitters {
                 policy: policy.clone(),
                 seed: record.seed,
                 interrupt: interrupt.clone(),
+                runtime: None,
                 wakeup: Wakeup::default(),
             };
             let committer = match &node.kind {

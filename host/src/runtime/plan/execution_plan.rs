@@ -17,7 +17,7 @@ use crate::checkpoint::CheckpointMetadata;
 use crate::connector::{self, SourceCheck};
 use crate::error::{self, Result};
 use crate::operator::join_states;
-use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec, SinkNode};
+use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec, SinkNode, SourceTimestamp};
 use crate::sandbox::FunctionKind;
 
 /// The plan of a job: its chains, edges and functions.
@@ -103,8 +103,8 @@ impl ExecutionPlan {
                 connector::check_headers(&source.connector, paths, decoding)
                     .map_err(|error| in_setting("source", node, error))?;
             }
-            if source.timestamp.is_some() {
-                self.warnings.extend(check_first_timestamps(node, source, paths)?);
+            if let Some(SourceTimestamp::Field(selector)) = &source.timestamp {
+                self.warnings.extend(check_first_timestamps(node, source, selector, paths)?);
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use crate::connector::{self, ConnectorContext, HealthBoard, HealthReporter, Repl
 use crate::error::Result;
 use crate::format::SourceDecoding;
 use crate::model::Interrupt;
-use crate::pipeline::{PipelineNode, SourceNode};
+use crate::pipeline::{PipelineNode, SourceNode, TimestampSelector};
 use crate::runtime::source::source_decoder;
 use crate::wakeup::Wakeup;
 
@@ -34,6 +34,7 @@ pub(super) fn check_source(
 pub(super) fn check_first_timestamps(
     node: &PipelineNode,
     source: &SourceNode,
+    selector: &TimestampSelector,
     paths: &PipelinePaths,
 ) -> Result<Option<String>> {
     let (clock, secrets) = (SystemClock::shared(), paths.policy.secrets());
@@ -50,10 +51,11 @@ pub(super) fn check_first_timestamps(
         policy: paths.policy.clone(),
         seed: 0,
         interrupt: Interrupt::default(),
+        runtime: None,
         wakeup: Wakeup::default(),
     };
     let (format, has_header) = source.connector.format();
-    let decoding = SourceDecoding::raw(format, source.decoding.clone(), source.timestamp.clone());
+    let decoding = SourceDecoding::raw(format, source.decoding.clone(), Some(selector.clone()));
     let first = connector::first_records(&source.connector, &decoding, &context);
     source_decoder::check_first_records(&node.id, &decoding, has_header, source.on_undecodable, first)
         .map_err(|error| error.about(&node.id, "timestamp"))

@@ -33,7 +33,7 @@ pub(super) struct DecodedRecords {
     pub(super) records: usize,
     /// The largest timestamp, or [`NO_TIMESTAMP`].
     pub(super) max_timestamp: i64,
-    /// Number of records without a timestamp.
+    /// Number of records without a timestamp, if records have one.
     pub(super) missing: u64,
     /// The records that were left out, by their indexes.
     pub(super) undecodable: Vec<UndecodedRecord>,
@@ -41,6 +41,15 @@ pub(super) struct DecodedRecords {
     pub(super) kept: Option<Vec<usize>>,
     /// The record that fails the source, and why.
     pub(super) failed: Option<(usize, DecodeFailure)>,
+}
+
+impl DecodedRecords {
+    /// Counts records with these timestamps.
+    fn count(&mut self, timestamps: &[i64]) {
+        self.records = timestamps.len();
+        self.missing = timestamps.iter().filter(|timestamp| **timestamp == NO_TIMESTAMP).count() as u64;
+        self.max_timestamp = timestamps.iter().copied().max().unwrap_or(NO_TIMESTAMP);
+    }
 }
 
 /// A record that was left out.
@@ -93,8 +102,7 @@ impl SourceDecoder {
     pub(super) fn decode(&mut self, batch: Batch, headers: &[HeaderRun]) -> DecodedRecords {
         let mut decoded = DecodedRecords { max_timestamp: NO_TIMESTAMP, ..DecodedRecords::default() };
         if self.decoding.rows.is_empty() && !self.decoder.has_timestamps() {
-            decoded.records = batch.len();
-            self.add_raw_output(&mut decoded, batch);
+            self.pass_on(&mut decoded, batch);
             return decoded;
         }
         let records = batch.len();
@@ -111,14 +119,9 @@ impl SourceDecoder {
                 break;
             }
             match self.decoder.decode(value, &mut rows) {
-                Ok(EventTime::At(ms)) => {
-                    timestamps.push(ms);
-                    decoded.max_timestamp = decoded.max_timestamp.max(ms);
-                }
-                Ok(EventTime::Missing) => {
-                    timestamps.push(NO_TIMESTAMP);
-                    decoded.missing += 1;
-                }
+                Ok(EventTime::At(ms)) => timestamps.push(ms),
+                Ok(EventTime::Missing) if self.decoding.record_timestamps => timestamps.push(batch.timestamps[index]),
+                Ok(EventTime::Missing) => timestamps.push(NO_TIMESTAMP),
                 Err(defect) if self.decoding.on_undecodable == UndecodablePolicy::Fail => {
                     decoded.failed = Some((index, DecodeFailure::Record(defect)));
                     break;
@@ -129,9 +132,20 @@ impl SourceDecoder {
                 }
             }
         }
-        decoded.records = timestamps.len();
+        decoded.count(&timestamps);
         self.keep_decoded(&mut decoded, batch, timestamps, rows);
         decoded
+    }
+
+    /// Passes all records on as they are, if they are wanted.
+    fn pass_on(&self, decoded: &mut DecodedRecords, mut batch: Batch) {
+        if self.decoding.record_timestamps {
+            decoded.count(&batch.timestamps);
+        } else {
+            decoded.records = batch.len();
+            batch.timestamps.fill(NO_TIMESTAMP);
+        }
+        self.add_raw_output(decoded, batch);
     }
 
     /// Fills the outputs with the records that were decoded.
@@ -151,12 +165,18 @@ impl SourceDecoder {
         batch.timestamps = timestamps;
         if self.decoder.has_timestamps() {
             self.warnings.check(&batch, decoded.max_timestamp, decoded.missing, &mut self.decoder);
-        } else {
+        } else if !self.decoding.record_timestamps {
             decoded.missing = 0;
         }
         for (index, (values, schema)) in rows.into_iter().zip(&self.decoding.rows).enumerate() {
-            let mut rows = Batch { values, timestamps: batch.timestamps.clone(), ..Batch::default() };
-            rows.schema = Some(schema.clone());
+            let rows = Batch {
+                values,
+                timestamps: batch.timestamps.clone(),
+                chosen_keys: batch.chosen_keys.clone(),
+                keys: None,
+                attributes: batch.attributes.clone(),
+                schema: Some(schema.clone()),
+            };
             decoded.outputs.push(OutputBatch { output: OutputId::Declared(index), batch: rows });
         }
         self.add_raw_output(decoded, batch);

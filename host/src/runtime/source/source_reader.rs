@@ -10,7 +10,7 @@ use super::source_decoder::{DecodeFailure, DecodedRecords, SourceDeadLetter, Sou
 use super::watermark_alignment::AlignmentMembership;
 use super::watermark_generator::WatermarkGenerator;
 use crate::clock::SharedClock;
-use crate::connector::{Poll, RecordLocation, Source, UndecodableRecord};
+use crate::connector::{Poll, RecordLocation, Source, SplitId, UndecodableRecord};
 use crate::error::{Error, Result};
 use crate::model::{Batch, Column, Counters, NO_TIMESTAMP};
 use crate::permits;
@@ -46,6 +46,8 @@ pub(crate) struct SourceReader {
     pub(crate) kept: Option<Vec<usize>>,
     /// Whether dead letters of the chain get the positions of their records, because no attribute holds these.
     pub(crate) locates_letters: bool,
+    /// The watermark that the alignment group knows.
+    pub(crate) reported_watermark: i64,
 }
 
 /// What a source has read.
@@ -57,6 +59,35 @@ pub(crate) struct SourceBatch {
 }
 
 impl SourceReader {
+    /// Creates the reader of a source without an alignment group and without a rate limit.
+    pub(crate) fn new(
+        source: Box<dyn Source>,
+        decoder: SourceDecoder,
+        watermarks: WatermarkGenerator,
+        batch_records: usize,
+        clock: SharedClock,
+    ) -> SourceReader {
+        SourceReader {
+            index: 0,
+            source,
+            decoder,
+            watermarks,
+            alignment: None,
+            rate: None,
+            batch_records,
+            clock,
+            counters: Counters::default(),
+            has_emitted: false,
+            last_read: (0, 0),
+            pending_error: None,
+            awaits_input: false,
+            has_failed: false,
+            kept: None,
+            locates_letters: false,
+            reported_watermark: NO_TIMESTAMP,
+        }
+    }
+
     /// Reads the next records and decodes them for each output. Stops searching for the location of a bad record when
     /// `is_cancelled` returns true.
     pub(crate) fn read(&mut self, is_cancelled: &dyn Fn() -> bool) -> Result<(SourceBatch, Poll)> {
@@ -64,22 +95,21 @@ impl SourceReader {
             return Err(error);
         }
         let (polled, mut poll) = self.poll()?;
-        let was_empty = polled.is_empty();
-        let batch = self.decode(polled, is_cancelled)?;
+        let batch = self.decode(polled, poll, is_cancelled)?;
         if poll == Poll::End {
             self.decoder.end();
         }
         self.counters.records_in += batch.records as u64;
         self.counters.records_out = self.counters.records_in;
         self.has_emitted |= batch.records > 0;
-        if was_empty {
-            self.watermarks.note_empty_poll();
-        } else {
-            self.watermarks.reset_quiet_time();
-            self.report_to_group(self.watermarks.current());
-            if batch.records == 0 {
-                poll = Poll::Pending(Duration::ZERO);
-            }
+        // After the records, which may be the last ones of a split.
+        self.watermarks.set_open_splits(self.source.open_splits());
+        if self.awaits_input {
+            self.watermarks.note_nothing();
+        }
+        self.report_to_group(self.watermarks.slowest());
+        if matches!(poll, Poll::Records(_)) && batch.records == 0 {
+            poll = Poll::Pending(Duration::ZERO);
         }
         Ok((batch, poll))
     }
@@ -100,7 +130,7 @@ impl SourceReader {
                 Allowance::Records(allowed) => records = records.min(usize::try_from(allowed).unwrap_or(usize::MAX)),
                 Allowance::Wait(wait) => {
                     // The source is not polled, so it may have records.
-                    self.watermarks.reset_quiet_time();
+                    self.watermarks.note_not_polled();
                     return Ok((Batch::default(), Poll::Pending(wait)));
                 }
             }
@@ -122,7 +152,8 @@ impl SourceReader {
             Err(error) if batch.is_empty() => Err(error),
             Err(error) => {
                 self.pending_error = Some(error);
-                Ok((batch, Poll::Records))
+                let first = self.source.open_splits().splits.first();
+                Ok((batch, Poll::Records(first.copied().unwrap_or(SplitId::ONLY))))
             }
         }
     }
@@ -135,12 +166,15 @@ impl SourceReader {
     }
 
     /// Decodes records. One that cannot be decoded fails the source after the records before it, or is left out.
-    fn decode(&mut self, polled: Batch, is_cancelled: &dyn Fn() -> bool) -> Result<SourceBatch> {
+    fn decode(&mut self, polled: Batch, poll: Poll, is_cancelled: &dyn Fn() -> bool) -> Result<SourceBatch> {
         let count = polled.len();
         let originals = self.decoder.keeps_raw().then(|| polled.values.clone());
         let DecodedRecords { mut outputs, records, max_timestamp, missing, undecodable, kept, failed } =
             self.decoder.decode(polled, self.source.headers());
-        self.watermarks.observe(max_timestamp);
+        if let Poll::Records(split) = poll {
+            self.watermarks.add_open_splits(self.source.open_splits());
+            self.watermarks.note_records(split, max_timestamp);
+        }
         self.counters.add_records_without_timestamp(missing);
         self.count_undecodable(undecodable.len() as u64);
         undecodable.iter().for_each(|record| self.decoder.log_undecodable(&record.defect));
@@ -175,10 +209,10 @@ impl SourceReader {
     ) {
         let indexes: Vec<usize> = self.kept.clone().unwrap_or_else(|| (0..records).collect());
         let locations = self.source.locate_all(&indexes, is_cancelled);
-        let records = indexes.iter().map(|&index| originals.value(index));
-        let attributes = raw_attributes(self.decoder.node(), records, &locations);
         for output in outputs {
-            output.batch.attributes = Some(attributes.clone());
+            let records = indexes.iter().map(|&index| originals.value(index));
+            let own = output.batch.attributes.as_ref();
+            output.batch.attributes = Some(raw_attributes(self.decoder.node(), own, records, &locations));
         }
     }
 
@@ -251,22 +285,35 @@ impl SourceReader {
         self.decoder.take_warnings()
     }
 
-    /// Returns whether the source must wait for others of its alignment group. The wait is not a time without records.
+    /// Pauses the splits that are ahead of their alignment group. Returns whether the source must wait, because all of them are. The wait
+    /// is not a time without records.
     pub(crate) fn must_wait_for_group(&mut self) -> bool {
-        let is_ahead = self.alignment.as_ref().is_some_and(AlignmentMembership::is_ahead);
-        if is_ahead {
-            self.watermarks.reset_quiet_time();
+        let Some(alignment) = &self.alignment else { return false };
+        let (watermarks, mut has_changed) = (&mut self.watermarks, false);
+        alignment.limit(|allowed| {
+            has_changed = watermarks.pause_above(allowed);
+            watermarks.paused().map(|(_, watermark)| watermark).min()
+        });
+        if has_changed {
+            let paused: Vec<SplitId> = self.watermarks.paused().map(|(split, _)| split).collect();
+            self.source.pause(&paused);
         }
-        is_ahead
+        let must_wait = self.watermarks.is_paused();
+        if must_wait {
+            self.watermarks.note_not_polled();
+        }
+        must_wait
     }
 
     /// Tells the alignment group not to wait for this source, because it is idle or has ended.
-    pub(crate) fn release_group(&self) {
+    pub(crate) fn release_group(&mut self) {
         self.report_to_group(i64::MAX);
     }
 
-    fn report_to_group(&self, watermark: i64) {
-        if let Some(alignment) = &self.alignment {
+    fn report_to_group(&mut self, watermark: i64) {
+        if let Some(alignment) = &self.alignment
+            && std::mem::replace(&mut self.reported_watermark, watermark) != watermark
+        {
             alignment.advance(watermark);
         }
     }

@@ -10,12 +10,13 @@ use super::source_decoder::SourceDecoder;
 use super::source_reader::SourceReader;
 use super::watermark_generator::WatermarkGenerator;
 use crate::clock::{ManualClock, SharedClock};
-use crate::connector::testing::source_config;
+use crate::connector::split_log::{SplitLog, SplitLogSource};
+use crate::connector::testing::{context, source_config};
 use crate::connector::{self, ConnectorContext, HealthBoard, HealthReporter, Poll};
 use crate::error::Result;
 use crate::format::SourceDecoding;
 use crate::model::row::write_json;
-use crate::model::{Counters, Interrupt, NO_TIMESTAMP};
+use crate::model::{Interrupt, NO_TIMESTAMP};
 use crate::pipeline::{
     DecodingSettings, FileFormat, KeySelector, TimestampFormat, TimestampSelector, UndecodablePolicy,
 };
@@ -60,27 +61,14 @@ impl ReaderHarness {
             policy: Default::default(),
             seed: 0,
             interrupt: Interrupt::default(),
+            runtime: None,
             wakeup: Default::default(),
         };
         let decoding = Arc::new(decoding);
-        let reader = SourceReader {
-            index: 0,
-            source: connector::open_source(&config, &decoding, &context, positions)?,
-            decoder: SourceDecoder::new("in", decoding.clone(), header)?,
-            watermarks: WatermarkGenerator::new(None, NO_TIMESTAMP, clock.clone()),
-            alignment: None,
-            rate: None,
-            last_read: (0, 0),
-            awaits_input: false,
-            batch_records: 3,
-            clock,
-            counters: Counters::default(),
-            has_emitted: false,
-            pending_error: None,
-            has_failed: false,
-            kept: None,
-            locates_letters: false,
-        };
+        let source = connector::open_source(&config, &decoding, &context, positions)?;
+        let decoder = SourceDecoder::new("in", decoding.clone(), header)?;
+        let watermarks = WatermarkGenerator::new(None, NO_TIMESTAMP, clock.clone());
+        let reader = SourceReader::new(source, decoder, watermarks, 3, clock);
         let (rows, raw, letters, timestamps) = Default::default();
         Ok(ReaderHarness { reader, decoding, rows, raw, letters, timestamps })
     }
@@ -146,7 +134,7 @@ fn columns_are_found_by_the_header_of_each_file() {
     let mut first = ReaderHarness::open(folder.path(), decoding.clone(), &[]).unwrap();
     first.reader.batch_records = 1;
     first.reader.read(&|| false).unwrap();
-    let position = first.reader.source.position().unwrap();
+    let position = first.reader.source.snapshot(1).unwrap();
     let mut rest = ReaderHarness::open(folder.path(), decoding, &[&position]).unwrap();
     rest.read().unwrap();
     assert_eq!(rest.rows, expected[1..]);
@@ -188,7 +176,7 @@ fn a_bad_record_fails_the_source_exactly_behind_the_records_before_it() {
         let place = format!("line {}, byte {} of", bad_at + 1, bad_at * 8);
         assert!(error.message.contains(&place) && error.message.contains("the field `n` is `\"x\"`"), "{error}");
         assert_eq!(harness.rows, (0..bad_at).map(|n| json!({"n": n})).collect::<Vec<_>>());
-        let position = harness.reader.source.position().unwrap();
+        let position = harness.reader.source.snapshot(1).unwrap();
         assert_eq!(harness.reader.counters.records_in, u64::from(bad_at));
         // The record is corrected without a change of its length.
         fs::write(folder.path().join("a.ndjson"), text.replace("\"x\"", "555")).unwrap();
@@ -258,4 +246,42 @@ fn bad_records_are_dead_letters_with_their_position() {
     assert_eq!(harness.letters.iter().filter(|letter| letter["field"] == "n").count(), 3);
     let counters = harness.reader.counters;
     assert_eq!((counters.records_in, counters.records_skipped, counters.records_dead_lettered), (5, 0, 4));
+}
+
+/// Reads a log whose records have timestamps and keys of their own.
+#[test]
+fn the_timestamps_keys_and_attributes_of_a_connector_are_on_all_outputs() {
+    let log = SplitLog::default();
+    log.append(0, [r#"{"n":1}"#, r#"{"n":"x"}"#, r#"{"n":3}"#].map(str::to_owned));
+    log.append(1, ["7000".to_owned()]);
+    let open = |decoding: SourceDecoding| {
+        let (context, clock) = (context(Path::new("")), Arc::new(ManualClock::default()));
+        let source = Box::new(SplitLogSource::open(&log, &context, &[]).unwrap());
+        let settings = Some(Default::default());
+        let watermarks = WatermarkGenerator::new(settings, NO_TIMESTAMP, clock.clone());
+        let decoder = SourceDecoder::new("in", Arc::new(decoding), false).unwrap();
+        SourceReader::new(source, decoder, watermarks, 10, clock)
+    };
+    let rows = decoding(FileFormat::Ndjson, &["{n:i64}"], UndecodablePolicy::Skip);
+    let mut reader = open(SourceDecoding { wants_raw: true, record_timestamps: true, ..rows });
+    let (batch, _) = reader.read(&|| false).unwrap();
+    assert_eq!((batch.records, batch.outputs.len()), (2, 2));
+    for output in &batch.outputs {
+        let keys: Vec<&[u8]> = output.batch.chosen_keys.as_ref().unwrap().iter().collect();
+        assert_eq!(keys, [&br#"{"n":1}"#[..], br#"{"n":3}"#]);
+        assert_eq!(output.batch.timestamps, [NO_TIMESTAMP; 2]);
+    }
+    assert_eq!(reader.counters.records_without_timestamp(), 2);
+
+    for (record_timestamps, expected) in [(true, 7000), (false, NO_TIMESTAMP)] {
+        let raw = SourceDecoding::raw(FileFormat::Lines, DecodingSettings::default(), None);
+        let mut reader = open(SourceDecoding { record_timestamps, ..raw });
+        reader.read(&|| false).unwrap();
+        let (batch, _) = reader.read(&|| false).unwrap();
+        assert_eq!(
+            batch.outputs[0].batch.timestamps,
+            [expected],
+            "the timestamp of the record only if it is asked for"
+        );
+    }
 }

@@ -1,7 +1,7 @@
-//! Watermark alignment: a source that is too far ahead of its group stops reading until the others have caught up.
+//! Watermark alignment: a split that is too far ahead of its group is not read until the others have caught up.
 //!
-//! A source reports its watermark after each batch, whether it was sent or not. No source is therefore further ahead than its
-//! allowed drift and one batch. Sources that are idle or have ended do not count.
+//! A source subtask reports the watermark of its slowest split after each batch, whether it was sent or not. No split is therefore further
+//! ahead than its allowed drift and one batch. Splits that are idle or have ended do not count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,16 +29,16 @@ struct AlignedSource {
     /// `i64::MAX` while the source does not count, because it is idle or has ended.
     watermark: i64,
     max_drift_ms: i64,
-    is_waiting: bool,
-    /// Wakes the source when it no longer has to wait.
+    /// The smallest watermark of its splits that wait for the group.
+    waiting: Option<i64>,
+    /// Wakes the source when a split no longer has to wait.
     wakeup: Wakeup,
 }
 
 impl AlignmentGroup {
-    /// Returns whether a source is too far ahead of the smallest watermark of the group.
-    fn is_ahead(&self, source: &AlignedSource) -> bool {
-        let smallest = self.sources.iter().map(|source| source.watermark).min().unwrap_or(i64::MAX);
-        source.watermark != i64::MAX && source.watermark.saturating_sub(smallest) > source.max_drift_ms
+    /// Returns the smallest watermark of the group.
+    fn smallest(&self) -> i64 {
+        self.sources.iter().map(|source| source.watermark).min().unwrap_or(i64::MAX)
     }
 }
 
@@ -54,7 +54,7 @@ impl AlignmentGroups {
         let (group, wakeup) = (self.groups.entry(settings.group.clone()).or_default().clone(), wakeup.clone());
         let max_drift_ms = saturating_ms(settings.max_drift);
         let mut locked = group.lock();
-        locked.sources.push(AlignedSource { watermark: NO_TIMESTAMP, max_drift_ms, is_waiting: false, wakeup });
+        locked.sources.push(AlignedSource { watermark: NO_TIMESTAMP, max_drift_ms, waiting: None, wakeup });
         let index = locked.sources.len() - 1;
         drop(locked);
         AlignmentMembership { group, index }
@@ -67,21 +67,24 @@ pub(super) fn saturating_ms(duration: Duration) -> i64 {
 }
 
 impl AlignmentMembership {
-    /// Reports the watermark of this source, or `i64::MAX` if it is idle or has ended. Wakes the sources that no longer have to
-    /// wait.
+    /// Reports the watermark of the slowest split of this source, or `i64::MAX` if it is idle or has ended. Wakes the sources with splits that
+    /// no longer have to wait.
     pub(super) fn advance(&self, watermark: i64) {
         let mut group = self.group.lock();
         group.sources[self.index].watermark = watermark;
-        for source in group.sources.iter().filter(|source| source.is_waiting && !group.is_ahead(source)) {
-            source.wakeup.wake();
+        let smallest = group.smallest();
+        for source in &group.sources {
+            if source.waiting.is_some_and(|waiting| waiting <= smallest.saturating_add(source.max_drift_ms)) {
+                source.wakeup.wake();
+            }
         }
     }
 
-    /// Returns whether this source has to wait. If so, its subtask is woken when it no longer has to.
-    pub(super) fn is_ahead(&self) -> bool {
+    /// Calls `pause` with the largest watermark of splits that may be read. It returns the smallest watermark of the splits that have to
+    /// wait, if there are any. The subtask is woken when one of them no longer has to.
+    pub(super) fn limit(&self, pause: impl FnOnce(i64) -> Option<i64>) {
         let mut group = self.group.lock();
-        let is_ahead = group.is_ahead(&group.sources[self.index]);
-        group.sources[self.index].is_waiting = is_ahead;
-        is_ahead
+        let allowed = group.smallest().saturating_add(group.sources[self.index].max_drift_ms);
+        group.sources[self.index].waiting = pause(allowed);
     }
 }

@@ -1,10 +1,13 @@
-//! Computes the watermark of a source subtask: the largest timestamp minus the out-of-orderness, minus 1 ms.
+//! Computes the watermark of a source subtask: for each split the largest timestamp minus the out-of-orderness, minus 1 ms, and of these
+//! the smallest among the splits that are not idle.
 //!
-//! Also decides when a source is idle: nothing to read for `idle_after`.
+//! Also decides when a source is idle: no split has had anything to read for `idle_after`, or there is none.
 
 use std::time::Duration;
 
+use super::split_times::SplitTimes;
 use crate::clock::SharedClock;
+use crate::connector::{OpenSplits, SplitId};
 use crate::model::NO_TIMESTAMP;
 use crate::pipeline::WatermarkSettings;
 use crate::runtime::source::watermark_alignment::saturating_ms;
@@ -17,14 +20,21 @@ pub(crate) struct WatermarkGenerator {
     /// `None` if the source has no watermarks.
     settings: Option<WatermarkSettings>,
     clock: SharedClock,
-    /// The largest timestamp read.
-    pub(crate) max_timestamp: i64,
+    splits: SplitTimes,
+    /// The largest watermark that the records read so far have reached.
+    reached_watermark: i64,
     /// The largest watermark that any subtask of the source had reached at the restored checkpoint.
     restored_watermark: i64,
     sent_watermark: i64,
     sent_ns: u64,
-    /// Since when there has been nothing to read. Time in which the source was not polled does not count.
-    pub(crate) quiet_since_ns: Option<u64>,
+}
+
+/// Returns the watermark of a split with this largest timestamp.
+fn watermark_of(settings: &WatermarkSettings, max_timestamp: i64) -> i64 {
+    match max_timestamp {
+        NO_TIMESTAMP => NO_TIMESTAMP,
+        at => at.saturating_sub(saturating_ms(settings.out_of_orderness)).saturating_sub(1),
+    }
 }
 
 impl WatermarkGenerator {
@@ -36,27 +46,87 @@ impl WatermarkGenerator {
         WatermarkGenerator {
             settings,
             clock,
-            max_timestamp: NO_TIMESTAMP,
+            splits: SplitTimes::new(),
+            reached_watermark: NO_TIMESTAMP,
             restored_watermark,
             sent_watermark: NO_TIMESTAMP,
             sent_ns: 0,
-            quiet_since_ns: None,
         }
     }
 
-    /// Takes the largest timestamp of a batch.
-    pub(super) fn observe(&mut self, max_timestamp: i64) {
-        self.max_timestamp = self.max_timestamp.max(max_timestamp);
+    /// Adds the open splits of the source that are not known. Called before the records of a poll, which may have found them.
+    pub(super) fn add_open_splits(&mut self, open: OpenSplits<'_>) {
+        self.splits.add_open(open);
+    }
+
+    /// Takes over the open splits of the source. Called after the records of a poll, which may be the last ones of a split.
+    pub(super) fn set_open_splits(&mut self, open: OpenSplits<'_>) {
+        self.splits.set_open(open);
+        self.update();
+    }
+
+    /// Notes that a poll returned records of a split. `max_timestamp` is the largest one.
+    pub(super) fn note_records(&mut self, split: SplitId, max_timestamp: i64) {
+        let Some(WatermarkSettings { idle_after, .. }) = self.settings else { return };
+        self.splits.note_records(split, max_timestamp, self.quiet_now_ns(), idle_after);
+        self.update();
+    }
+
+    /// Notes that a poll returned nothing.
+    pub(super) fn note_nothing(&mut self) {
+        let Some(WatermarkSettings { idle_after, .. }) = self.settings else { return };
+        self.splits.note_nothing(self.quiet_now_ns(), idle_after);
+        self.update();
+    }
+
+    /// Notes that the source was not polled, although it may have records.
+    pub(super) fn note_not_polled(&mut self) {
+        self.splits.note_not_polled(self.quiet_now_ns());
+    }
+
+    /// Returns the time for the decision whether a split is idle. Without `idle_after` there is none to measure.
+    fn quiet_now_ns(&self) -> u64 {
+        let idle_after = self.settings.as_ref().and_then(|settings| settings.idle_after);
+        idle_after.map_or(0, |_| self.clock.monotonic_ns())
+    }
+
+    /// Advances the watermark that the records have reached. It never goes back.
+    fn update(&mut self) {
+        if let (Some(settings), Some(timestamp)) = (&self.settings, self.splits.min_timestamp()) {
+            self.reached_watermark = self.reached_watermark.max(watermark_of(settings, timestamp));
+        }
     }
 
     /// Returns the watermark of the records read so far, whether it was sent or not.
-    pub(super) fn current(&self) -> i64 {
-        match &self.settings {
-            Some(settings) if self.max_timestamp != NO_TIMESTAMP => {
-                self.max_timestamp.saturating_sub(saturating_ms(settings.out_of_orderness)).saturating_sub(1)
-            }
-            _ => NO_TIMESTAMP,
+    pub(crate) fn current(&self) -> i64 {
+        self.reached_watermark
+    }
+
+    /// Returns the watermark for the alignment group: that of the slowest split that is not idle, or `i64::MAX` if all are idle. It goes back
+    /// if an idle split returns.
+    pub(super) fn slowest(&self) -> i64 {
+        match (&self.settings, self.splits.min_timestamp()) {
+            (Some(settings), Some(timestamp)) => watermark_of(settings, timestamp),
+            (Some(_), None) => i64::MAX,
+            (None, _) => NO_TIMESTAMP,
         }
+    }
+
+    /// Pauses the splits whose watermark is above `allowed`, and resumes all others. Returns whether anything has changed.
+    pub(super) fn pause_above(&mut self, allowed: i64) -> bool {
+        let Some(settings) = &self.settings else { return false };
+        self.splits.pause_where(|timestamp| watermark_of(settings, timestamp) > allowed)
+    }
+
+    /// Returns the paused splits with their watermarks.
+    pub(super) fn paused(&self) -> impl Iterator<Item = (SplitId, i64)> {
+        let settings = self.settings.as_ref();
+        self.splits.paused().filter_map(move |(split, at)| Some((split, watermark_of(settings?, at))))
+    }
+
+    /// Returns whether no split may be read.
+    pub(super) fn is_paused(&self) -> bool {
+        self.splits.are_paused()
     }
 
     /// Returns the watermark to send now: it has advanced, and the interval has passed or the source is idle.
@@ -74,18 +144,16 @@ impl WatermarkGenerator {
         Some(watermark)
     }
 
-    /// Returns how long a source without records may wait until a watermark is due or it is idle. `Duration::MAX` means until
+    /// Returns how long a source without records may wait until a watermark is due or a split is idle. `Duration::MAX` means until
     /// it has records.
     pub(crate) fn max_wait(&self) -> Duration {
+        let Some(settings) = &self.settings else { return Duration::MAX };
         let now_ns = self.clock.monotonic_ns();
         let unsent = self.current() > self.sent_watermark;
-        let watermark_ns = unsent.then(|| self.sent_ns.saturating_add(WATERMARK_INTERVAL_NS));
-        let idle_after = self.settings.as_ref().and_then(|settings| settings.idle_after);
-        let idle_ns = idle_after.zip(self.quiet_since_ns).filter(|_| !self.is_idle()).map(|(idle_after, since_ns)| {
-            since_ns.saturating_add(u64::try_from(idle_after.as_nanos()).unwrap_or(u64::MAX))
-        });
-        let next_ns = watermark_ns.into_iter().chain(idle_ns).min();
-        next_ns.map_or(Duration::MAX, |next| Duration::from_nanos(next.saturating_sub(now_ns)))
+        let watermark_wait = unsent
+            .then(|| Duration::from_nanos(self.sent_ns.saturating_add(WATERMARK_INTERVAL_NS).saturating_sub(now_ns)));
+        let idle_wait = settings.idle_after.and_then(|idle_after| self.splits.idle_wait(now_ns, idle_after));
+        watermark_wait.into_iter().chain(idle_wait).min().unwrap_or(Duration::MAX)
     }
 
     /// Returns the watermark to send after the last record and before the end of event time, if it has advanced.
@@ -103,20 +171,8 @@ impl WatermarkGenerator {
         Some(self.current().max(self.restored_watermark)).filter(|watermark| *watermark != NO_TIMESTAMP)
     }
 
-    /// Notes that a poll returned no records.
-    pub(super) fn note_empty_poll(&mut self) {
-        self.quiet_since_ns.get_or_insert(self.clock.monotonic_ns());
-    }
-
-    /// Ends the time without records: a poll returned records, or the source was not polled.
-    pub(super) fn reset_quiet_time(&mut self) {
-        self.quiet_since_ns = None;
-    }
-
-    /// Returns whether there has been nothing to read for `idle_after`.
+    /// Returns whether no split has had anything to read for `idle_after`, or there is none.
     pub(crate) fn is_idle(&self) -> bool {
-        let idle_after = self.settings.as_ref().and_then(|settings| settings.idle_after);
-        let (Some(idle_after), Some(since_ns)) = (idle_after, self.quiet_since_ns) else { return false };
-        u128::from(self.clock.monotonic_ns().saturating_sub(since_ns)) >= idle_after.as_nanos()
+        self.settings.is_some() && self.splits.are_idle()
     }
 }

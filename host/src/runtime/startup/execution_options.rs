@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
@@ -49,6 +51,8 @@ pub struct ExecutionOptions {
     pub listener: SubtaskEventListener,
     /// Where connectors show their health.
     pub health: HealthBoard,
+    /// Runs the tasks of asynchronous connectors.
+    pub runtime: Option<Handle>,
     /// Where dead letters are kept and replayed from.
     pub letters: LetterOptions,
     /// How far the publications of sinks are, by node.

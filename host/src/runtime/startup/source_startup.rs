@@ -29,22 +29,15 @@ pub(super) fn open_source(
     let source = connector::open_source(&config.connector, &decoding, &context.connector_context(node), &positions)?;
     let keeps_watermark = config.watermark.is_some() && !context.options.reset_watermarks;
     let restored_watermark = restored.max_watermark().filter(|_| keeps_watermark).unwrap_or(NO_TIMESTAMP);
+    let decoder = SourceDecoder::new(&node.id, decoding, has_header)?;
+    let watermarks = WatermarkGenerator::new(config.watermark.clone(), restored_watermark, clock.clone());
+    let batch_records = context.plan.pipeline.batch.records;
     Ok(SourceReader {
         index,
-        source,
-        decoder: SourceDecoder::new(&node.id, decoding, has_header)?,
-        watermarks: WatermarkGenerator::new(config.watermark.clone(), restored_watermark, clock.clone()),
         alignment,
         rate,
-        batch_records: context.plan.pipeline.batch.records,
-        clock,
         counters: restored.counters(),
-        has_emitted: false,
-        last_read: (0, 0),
-        awaits_input: false,
-        pending_error: None,
-        has_failed: false,
-        kept: None,
         locates_letters: !config.keep_raw,
+        ..SourceReader::new(source, decoder, watermarks, batch_records, clock)
     })
 }

@@ -46,6 +46,7 @@ impl SubtaskContext {
             policy: self.options.paths.policy.clone(),
             seed: self.options.seed,
             interrupt: self.options.interrupt.clone(),
+            runtime: self.options.runtime.clone(),
             wakeup: self.wakeup.clone(),
         }
     }

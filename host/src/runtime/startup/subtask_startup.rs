@@ -14,7 +14,6 @@ use crate::connector;
 use crate::error;
 use crate::permits;
 use crate::pipeline::{InjectionStep, NodeKind, PipelineNode};
-use crate::runtime::barrier::Barrier;
 use crate::runtime::input::input_gate::InputGate;
 use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
 use crate::runtime::output::result_partition::ResultPartition;
@@ -24,6 +23,7 @@ use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::source::rate_limiter::RateShare;
 use crate::runtime::source::source_reader::SourceReader;
 use crate::runtime::source::watermark_alignment::AlignmentMembership;
+use crate::runtime::source_control::SourceControl;
 use crate::runtime::subtask::chained_node::{ChainedNode, KeptLetters, NodeTask};
 use crate::runtime::subtask::input_loop::InputLoop;
 use crate::runtime::subtask::operator_chain::OperatorChain;
@@ -48,8 +48,8 @@ pub(crate) enum SubtaskInput {
 pub(crate) struct SourceInput {
     /// Index among all source subtasks of the job.
     pub(crate) index: usize,
-    /// Delivers the barriers.
-    pub(crate) control: Receiver<Barrier>,
+    /// Delivers the messages of the job.
+    pub(crate) control: Receiver<SourceControl>,
     pub(crate) triggers: Arc<CheckpointTriggers>,
     pub(crate) alignment: Option<AlignmentMembership>,
     /// The share of the source's rate limit, if it has one.

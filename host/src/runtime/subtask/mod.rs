@@ -20,6 +20,10 @@ mod operator_chain_tests;
 pub(super) mod source_loop;
 #[cfg(test)]
 mod source_loop_tests;
+#[cfg(test)]
+mod source_splits_tests;
 mod step_budget;
 pub(super) mod subtask_core;
+#[cfg(test)]
+mod testing;
 mod unlocated_letters;

@@ -1,4 +1,4 @@
-//! The loop of a subtask that reads a source, until its last barrier. Barriers come over a control channel.
+//! The loop of a subtask that reads a source, until its last barrier. Barriers and completed checkpoints come over a control channel.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::runtime::attempt_signals::SubtaskCancelled;
 use crate::runtime::barrier::{Barrier, BarrierKind};
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::source::source_reader::{SourceBatch, SourceReader};
+use crate::runtime::source_control::SourceControl;
 use crate::runtime::subtask_event::SubtaskEvent;
 use crate::runtime::subtask_failure::{RecordOrigin, SubtaskError, SubtaskFailure};
 
@@ -29,6 +30,8 @@ pub(crate) struct SourceLoop {
     /// Whether the source has ended or failed, so that nothing more is read.
     pub(super) has_ended: bool,
     has_reported_end: bool,
+    /// The newest checkpoint that the source knows to be durable.
+    completed: u64,
 }
 
 impl SourceLoop {
@@ -41,14 +44,16 @@ impl SourceLoop {
             is_draining: false,
             has_ended: false,
             has_reported_end: false,
+            completed: 0,
         }
     }
 
     /// Runs until the last barrier has passed. Fails if the subtask fails or is cancelled.
-    pub(crate) fn run(&mut self, control: &Receiver<Barrier>) -> Result<(), SubtaskError> {
+    pub(crate) fn run(&mut self, control: &Receiver<SourceControl>) -> Result<(), SubtaskError> {
         loop {
-            self.take_barriers(control)?;
-            if self.answer_barriers()? {
+            self.take_controls(control)?;
+            if let Some(last) = self.answer_barriers()? {
+                self.await_completion(last, control);
                 return Ok(());
             }
             self.core.begin_step()?;
@@ -69,13 +74,35 @@ impl SourceLoop {
         }
     }
 
-    fn take_barriers(&mut self, control: &Receiver<Barrier>) -> Result<(), SubtaskCancelled> {
+    /// Takes over what the job has sent.
+    fn take_controls(&mut self, control: &Receiver<SourceControl>) -> Result<(), SubtaskCancelled> {
         loop {
             match control.try_recv() {
-                Ok(barrier) => self.pending_barriers.push_back(barrier),
+                Ok(SourceControl::Barrier(barrier)) => self.pending_barriers.push_back(barrier),
+                Ok(SourceControl::Complete(checkpoint)) if checkpoint > self.completed => {
+                    self.completed = checkpoint;
+                    self.reader.source.complete(checkpoint);
+                }
+                Ok(SourceControl::Complete(_)) => {}
+                Ok(SourceControl::Released(oldest)) => self.reader.source.released(oldest),
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err(SubtaskCancelled),
             }
+        }
+    }
+
+    /// Waits until the source knows that its last checkpoint is durable, if it needs to, or until the attempt is over.
+    fn await_completion(&mut self, last: u64, control: &Receiver<SourceControl>) {
+        if !self.reader.source.awaits_completion() {
+            return;
+        }
+        loop {
+            // The job reports the checkpoint before it ends the attempt.
+            let is_cancelled = self.core.signals.is_cancelled();
+            if self.take_controls(control).is_err() || self.completed >= last || is_cancelled {
+                return;
+            }
+            permits::wait(&self.core.wakeup, Duration::MAX);
         }
     }
 
@@ -92,8 +119,8 @@ impl SourceLoop {
     }
 
     /// Answers the pending barriers in order. A barrier that follows the end of event time waits until the end has passed the
-    /// chain. Returns whether the last barrier has been answered.
-    fn answer_barriers(&mut self) -> Result<bool, SubtaskError> {
+    /// chain. Returns the checkpoint of the last barrier once it has been answered.
+    fn answer_barriers(&mut self) -> Result<Option<u64>, SubtaskError> {
         while let Some(&barrier) = self.pending_barriers.front() {
             let is_abandoned = barrier.checkpoint <= self.core.signals.abandoned();
             if barrier.kind == BarrierKind::Drain && !is_abandoned && !self.is_draining {
@@ -102,17 +129,17 @@ impl SourceLoop {
             }
             let waits_for_end = barrier.kind.follows_end_of_event_time() && !is_abandoned;
             if waits_for_end && self.core.chain.is_event_time_advancing() {
-                return Ok(false);
+                return Ok(None);
             }
             self.pending_barriers.pop_front();
             if !is_abandoned {
                 self.answer(barrier)?;
             }
             if barrier.kind.is_last() {
-                return Ok(true);
+                return Ok(Some(barrier.checkpoint));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Takes the snapshots for a barrier and acknowledges it.
@@ -120,7 +147,7 @@ impl SourceLoop {
         let since_ns = self.core.chain.clock.monotonic_ns();
         let mut snapshots = self.core.take_snapshots(barrier, since_ns)?;
         if let Some(source) = snapshots.first_mut() {
-            let position = self.reader.source.position();
+            let position = self.reader.source.snapshot(barrier.checkpoint);
             let position = position.map_err(|error| SubtaskError::from_error(&source.node, source.subtask, error))?;
             source.source_position = Some(position);
             source.counters = self.reader.counters;
@@ -155,12 +182,15 @@ impl SourceLoop {
             self.emit(batch)?;
         }
         self.send_due_watermark()?;
-        if poll != Poll::End && !self.core.chain.event_time.idle && self.reader.watermarks.is_idle() {
-            self.core.chain.set_idle(true)?;
-            self.release_others();
+        let is_idle = self.reader.watermarks.is_idle();
+        if poll != Poll::End && self.core.chain.event_time.idle != is_idle {
+            self.core.chain.set_idle(is_idle)?;
+            if is_idle {
+                self.release_others();
+            }
         }
         match poll {
-            Poll::Records => Ok(Duration::ZERO),
+            Poll::Records(_) => Ok(Duration::ZERO),
             Poll::Pending(wait) => Ok(wait.min(self.reader.watermarks.max_wait())),
             Poll::End => {
                 self.has_ended = true;
@@ -240,7 +270,7 @@ impl SourceLoop {
     }
 
     /// Tells the alignment group and the event-time trigger not to wait for this source.
-    fn release_others(&self) {
+    fn release_others(&mut self) {
         self.reader.release_group();
         self.notify_if_due(self.triggers.advance_watermark(self.reader.index, i64::MAX));
     }

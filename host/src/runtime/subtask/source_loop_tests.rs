@@ -1,160 +1,18 @@
 //! The loop of a source subtask: what it sends, and when it reads. The clock is set by the test.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
 
-use super::chained_node::{ChainedNode, NodeTask};
-use super::operator_chain::OperatorChain;
-use super::source_loop::SourceLoop;
-use super::subtask_core::SubtaskCore;
-use crate::clock::ManualClock;
-use crate::connector::{Poll, Source};
-use crate::format::SourceDecoding;
-use crate::model::{Batch, Counters, NO_TIMESTAMP};
-use crate::pipeline::{
-    AlignmentSettings, BatchSettings, CheckpointMode, DecodingSettings, FileFormat, KeySelector, PipelineSpec,
-    TimestampFormat, TimestampSelector, WatermarkSettings,
-};
-use crate::runtime::attempt_signals::AttemptSignals;
+use super::testing::SourceHarness;
+use crate::pipeline::{AlignmentSettings, WatermarkSettings};
 use crate::runtime::barrier::{Barrier, BarrierKind};
-use crate::runtime::input::input_gate::{InputEvent, InputGate};
-use crate::runtime::output::result_partition::ResultPartition;
-use crate::runtime::plan::chaining::RouteTarget;
-use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::source::rate_limiter::RateLimiter;
-use crate::runtime::source::source_decoder::SourceDecoder;
-use crate::runtime::source::source_reader::SourceReader;
 use crate::runtime::source::watermark_alignment::AlignmentGroups;
 use crate::runtime::source::watermark_generator::WatermarkGenerator;
 use crate::runtime::subtask_event::SubtaskEvent;
-use crate::runtime::testing::{barrier, unwatched_channel};
-use crate::turn::OutputId;
+use crate::runtime::testing::barrier;
 use crate::wakeup::Wakeup;
-
-/// A source that returns records with these timestamps for each poll, and then ends.
-struct ScriptedSource(VecDeque<Vec<i64>>);
-
-impl Source for ScriptedSource {
-    fn poll(&mut self, batch: &mut Batch, _: usize) -> crate::error::Result<Poll> {
-        let Some(timestamps) = self.0.pop_front() else { return Ok(Poll::End) };
-        timestamps.iter().for_each(|timestamp| batch.push(timestamp.to_string().as_bytes(), NO_TIMESTAMP));
-        Ok(if timestamps.is_empty() { Poll::Pending(Duration::ZERO) } else { Poll::Records })
-    }
-
-    fn position(&self) -> crate::error::Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-}
-
-/// A subtask with its source, and the receiver of its output.
-struct SourceHarness {
-    subtask: SourceLoop,
-    gate: InputGate,
-    control: Sender<Barrier>,
-    received: Receiver<Barrier>,
-    events: Receiver<SubtaskEvent>,
-    clock: Arc<ManualClock>,
-}
-
-impl SourceHarness {
-    fn new(
-        script: impl IntoIterator<Item = Vec<i64>>,
-        watermarks: WatermarkSettings,
-        groups: &mut AlignmentGroups,
-    ) -> SourceHarness {
-        let (clock, wakeup) = (Arc::<ManualClock>::default(), Wakeup::default());
-        let (signals, (sender, receiver)) = (Arc::<AttemptSignals>::default(), unwatched_channel(1000));
-        let batch = BatchSettings { records: 1, bytes: 1, linger: Duration::ZERO, ..BatchSettings::default() };
-        let partition = ResultPartition::forward(sender, batch, signals.clone());
-        let routes = [(OutputId::MAIN, vec![RouteTarget::Edge(0)])].into();
-        let node = ChainedNode::new("source", NodeTask::Source(Counters::default()), routes);
-        let chain = OperatorChain::new(0, vec![node], [(0, partition)].into(), clock.clone());
-        let (sender, events) = unbounded();
-        let listener = Arc::new(move |event| drop(sender.send(event)));
-        let core = SubtaskCore::new(chain, signals.clone(), wakeup.clone(), listener, Vec::new());
-        let selector = TimestampSelector { at: KeySelector::Column(0), format: TimestampFormat::UnixMs, zone: None };
-        let decoding = SourceDecoding::raw(FileFormat::Csv, DecodingSettings::default(), Some(selector));
-        let reader = SourceReader {
-            index: 0,
-            source: Box::new(ScriptedSource(script.into_iter().collect())),
-            decoder: SourceDecoder::new("source", Arc::new(decoding), false).unwrap(),
-            alignment: watermarks.alignment.as_ref().map(|settings| groups.join(settings, &wakeup)),
-            watermarks: WatermarkGenerator::new(Some(watermarks), NO_TIMESTAMP, clock.clone()),
-            rate: None,
-            batch_records: 100,
-            clock: clock.clone(),
-            counters: Counters::default(),
-            has_emitted: false,
-            last_read: (0, 0),
-            awaits_input: false,
-            pending_error: None,
-            has_failed: false,
-            kept: None,
-            locates_letters: false,
-        };
-        let pipeline_text = "name = \"a\"\n[checkpoint]\nevent_time = \"1s\"\n[source.a]\nconnector = \"generator\"\n\
-                             watermark = \"ascending\"\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\"";
-        let settings = PipelineSpec::parse(pipeline_text, "pipeline.toml").unwrap().checkpoint;
-        let triggers = Arc::new(CheckpointTriggers::new(&settings, 2));
-        let (control, received) = unbounded();
-        SourceHarness {
-            subtask: SourceLoop::new(core, reader, triggers),
-            gate: InputGate::new(vec![receiver], Arc::default(), CheckpointMode::ExactlyOnce, signals, clock.clone()),
-            control,
-            received,
-            events,
-            clock,
-        }
-    }
-
-    /// Returns everything that was sent since the last call.
-    fn output(&mut self) -> Vec<String> {
-        let next = || match self.gate.next(Duration::ZERO) {
-            Ok(InputEvent::Watermark(i64::MAX)) => Some("end".into()),
-            Ok(InputEvent::Watermark(watermark)) => Some(watermark.to_string()),
-            Ok(InputEvent::Idleness { idle }) => Some(if idle { "idle" } else { "active" }.into()),
-            Ok(InputEvent::AlignedBarrier { barrier, .. }) => Some(format!("{:?}", barrier.kind)),
-            Ok(InputEvent::Batch(..)) => Some("records".into()),
-            _ => None,
-        };
-        std::iter::from_fn(next).collect()
-    }
-
-    /// Reads the source once, at this time.
-    fn read_at(&mut self, ms: i64) -> Vec<String> {
-        self.clock.set_ms(ms);
-        self.subtask.read().unwrap();
-        self.output()
-    }
-
-    /// Runs the whole loop, with these barriers in the control channel.
-    fn run(&mut self, barriers: &[Barrier]) -> Vec<String> {
-        barriers.iter().for_each(|barrier| self.control.send(*barrier).unwrap());
-        self.subtask.run(&self.received).unwrap();
-        self.output()
-    }
-
-    fn records_read(&self) -> u64 {
-        self.subtask.reader.counters.records_in
-    }
-
-    /// Returns the largest timestamp read, or 0.
-    fn max_timestamp(&self) -> i64 {
-        self.subtask.reader.watermarks.max_timestamp.max(0)
-    }
-
-    fn has_ended(&self) -> bool {
-        self.subtask.has_ended
-    }
-
-    fn set_script(&mut self, script: impl IntoIterator<Item = Vec<i64>>) {
-        self.subtask.reader.source = Box::new(ScriptedSource(script.into_iter().collect()));
-    }
-}
 
 fn idle_after(seconds: u64) -> WatermarkSettings {
     WatermarkSettings { idle_after: Some(Duration::from_secs(seconds)), ..WatermarkSettings::default() }
@@ -352,15 +210,16 @@ fn an_idle_source_does_not_hold_up_its_group_until_it_returns() {
 fn time_spent_waiting_for_the_group_is_not_quiet_time() {
     let [mut slow, mut fast] = pair(0);
     slow.set_script([vec![], vec![], vec![10], vec![9000]]);
-    fast.set_script([vec![5000], vec![], vec![]]);
+    fast.set_script([vec![5000], vec![], vec![], vec![], vec![]]);
     slow.read_at(0);
     slow.read_at(60_000);
     fast.read_at(60_000);
     fast.read_at(60_001);
     slow.read_at(60_002);
-    fast.read_at(100_000);
-    assert_eq!(fast.subtask.reader.watermarks.quiet_since_ns, None, "the other source has returned, and is behind");
-    slow.read_at(100_000);
+    fast.read_at(130_000);
+    assert!(!fast.subtask.core.chain.event_time.idle, "the other source has returned, and is behind");
+    slow.read_at(130_000);
     assert_eq!(fast.read_at(130_000), [""; 0], "the first poll after the wait starts the quiet time");
-    assert_eq!(fast.subtask.reader.watermarks.quiet_since_ns, Some(130_000_000_000));
+    assert_eq!(fast.read_at(189_999), [""; 0]);
+    assert_eq!(fast.read_at(190_000), ["idle"]);
 }

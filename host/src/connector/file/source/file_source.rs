@@ -16,7 +16,7 @@ use super::open::{self, FileRecords, undecodable_record};
 use super::remaining_files::{ReadProgress, RemainingFiles};
 use crate::connector::context::ConnectorContext;
 use crate::connector::source::{
-    HeaderRun, POLL_BYTES_MAX, Poll, RecordLocation, Source, UNDECODABLE_BYTES_MAX, UndecodableRecord,
+    HeaderRun, POLL_BYTES_MAX, Poll, RecordLocation, Source, SplitId, UNDECODABLE_BYTES_MAX, UndecodableRecord,
 };
 use crate::connector::undecodable::{self, SkipLog};
 use crate::error::{Error, Result, source_failed};
@@ -247,13 +247,13 @@ impl Source for FileSource {
             }
         }
         Ok(match batch.len() > before {
-            true => Poll::Records,
+            true => Poll::Records(SplitId::ONLY),
             false if ended => Poll::End,
             false => Poll::Pending(Duration::ZERO),
         })
     }
 
-    fn position(&self) -> Result<Vec<u8>> {
+    fn snapshot(&mut self, _checkpoint: u64) -> Result<Vec<u8>> {
         self.remaining.encode()
     }
 

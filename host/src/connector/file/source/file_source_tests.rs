@@ -64,7 +64,7 @@ fn an_interrupt_ends_the_seek_to_a_restored_position() {
     fs::write(folder.path().join("a.gz"), gzip("one\ntwo\nthree\n")).unwrap();
     let mut source = open(folder.path(), "a.gz", FileFormat::Lines, None).unwrap();
     assert_eq!(poll(&mut source, 1), ["one"]);
-    let position = source.position().unwrap();
+    let position = source.snapshot(1).unwrap();
     assert_eq!(drain(&mut open(folder.path(), "a.gz", FileFormat::Lines, Some(&position)).unwrap()), ["two", "three"]);
     let context = context(folder.path());
     context.interrupt.set();
@@ -92,10 +92,10 @@ fn the_position_after_any_record_continues_with_the_next() {
     for taken in 0..=FLIGHTS.len() {
         let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
         assert_eq!(poll(&mut source, taken), FLIGHTS[..taken]);
-        let position = source.position().unwrap();
+        let position = source.snapshot(1).unwrap();
         let mut again = open(folder.path(), "", FileFormat::Csv, Some(&position)).unwrap();
         assert_eq!(drain(&mut again), FLIGHTS[taken..]);
-        let end = again.position().unwrap();
+        let end = again.snapshot(1).unwrap();
         assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, Some(&end)).unwrap()), [""; 0]);
         assert_eq!(again.remaining.progress.done, FinishedFiles { files: 3, records: 7 });
     }
@@ -106,7 +106,7 @@ fn a_restore_reads_the_files_of_the_position_and_no_newer_ones() {
     let folder = flights();
     let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
     poll(&mut source, 3);
-    let position = source.position().unwrap();
+    let position = source.snapshot(1).unwrap();
     fs::write(folder.path().join("aa.csv"), "id,note\nnew,1\n").unwrap();
     fs::remove_file(folder.path().join("a.csv")).unwrap();
     assert_eq!(drain(&mut open(folder.path(), "", FileFormat::Csv, Some(&position)).unwrap()), FLIGHTS[3..]);
@@ -127,7 +127,7 @@ fn a_file_that_became_shorter_is_an_error() {
         fs::write(&path, long).unwrap();
         let mut source = open(folder.path(), name, FileFormat::Lines, None).unwrap();
         assert_eq!(poll(&mut source, 2), ["one", "two"]);
-        let position = source.position().unwrap();
+        let position = source.snapshot(1).unwrap();
         fs::write(&path, short).unwrap();
         let error = refused(folder.path(), name, Some(&position));
         assert_eq!(error.code, "source-failed");
@@ -145,7 +145,7 @@ fn damaged_gzip_is_reported_with_file_and_offset() {
     let mut batch = Batch::default();
     let error = loop {
         match source.poll(&mut batch, 100) {
-            Ok(Poll::Records) => {}
+            Ok(Poll::Records(_)) => {}
             Ok(other) => panic!("{other:?}"),
             Err(error) => break error,
         }
@@ -177,7 +177,7 @@ fn a_row_that_never_ends_is_an_error() {
 #[test]
 fn an_invalid_position_is_corrupt() {
     let folder = flights();
-    let position = open(folder.path(), "", FileFormat::Csv, None).unwrap().position().unwrap();
+    let position = open(folder.path(), "", FileFormat::Csv, None).unwrap().snapshot(1).unwrap();
     for end in 0..position.len() {
         assert_eq!(refused(folder.path(), "", Some(&position[..end])).code, "checkpoint-corrupt");
     }
@@ -246,7 +246,7 @@ fn files_are_dealt_out_again_at_another_parallelism() {
             // The first subtask stops behind its first file, the others within theirs.
             read.extend(poll(&mut source, if subtask == 0 { 3 } else { 1 }));
             assert_eq!(source.remaining.progress.done.files, u64::from(subtask == 0));
-            positions.push(source.position().unwrap());
+            positions.push(source.snapshot(1).unwrap());
         }
         let positions: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
         let mut done = 0;
@@ -259,7 +259,7 @@ fn files_are_dealt_out_again_at_another_parallelism() {
         assert_eq!(read, FLIGHTS, "{before} to {after}");
         assert_eq!(done, 3, "a finished file still counts");
     }
-    let twice = open(0, 1, &[]).unwrap().position().unwrap();
+    let twice = open(0, 1, &[]).unwrap().snapshot(1).unwrap();
     assert_eq!(open(0, 1, &[&twice, &twice]).err().unwrap().code, "checkpoint-corrupt");
 }
 
@@ -280,7 +280,7 @@ fn files_are_read_in_order_of_names_whatever_other_subtasks_had_read() {
             .map(|subtask| {
                 let mut source = open(subtask, 3, &[]);
                 (0..reads[subtask as usize]).for_each(|_| assert_eq!(poll(&mut source, 1).len(), 1));
-                source.position().unwrap()
+                source.snapshot(1).unwrap()
             })
             .collect();
         let positions: Vec<&[u8]> = positions.iter().map(Vec::as_slice).collect();
@@ -289,7 +289,7 @@ fn files_are_read_in_order_of_names_whatever_other_subtasks_had_read() {
             let mut source = open(subtask, after, &positions);
             let first = poll(&mut source, 1);
             // The position of the new subtask can be restored as well.
-            let position = source.position().unwrap();
+            let position = source.snapshot(1).unwrap();
             let rest = drain(&mut open(subtask, after, &vec![&position[..]; after as usize]));
             let read = [first, rest].concat();
             assert!(read.is_sorted(), "{reads:?} to {after}: {read:?}");
@@ -310,7 +310,7 @@ fn a_position_of_version_1_can_be_restored() {
         old.extend(split);
     }
     let mut source = open(folder.path(), "", FileFormat::Csv, Some(&old)).unwrap();
-    let new = source.position().unwrap();
+    let new = source.snapshot(1).unwrap();
     assert_eq!(new[0], 2, "positions are written in version 2");
     assert_eq!(drain(&mut source), FLIGHTS[2..4]);
     assert_eq!(source.remaining.progress.done, FinishedFiles { files: 3, records: 7 });
@@ -353,7 +353,7 @@ fn records_before_a_defect_are_returned_and_a_restore_finds_the_defect_again() {
         assert_eq!(records, ["1,a", "2,b", "3,c"], "{name}");
         assert_eq!(error.code, code, "{name}: {error}");
         assert!(error.message.contains(words) && error.message.contains(name), "{name}: {error}");
-        let position = source.position().unwrap();
+        let position = source.snapshot(1).unwrap();
         let again = read_until(&mut source).2.expect("another poll fails again");
         assert_eq!(again.code, code);
         let mut restored = open(folder.path(), name, FileFormat::Csv, Some(&position)).unwrap();
@@ -376,7 +376,7 @@ fn a_defect_costs_one_line_and_is_counted_once_from_any_position() {
             let mut before = Batch::default();
             source.poll(&mut before, first).unwrap();
             let counted = source.take_skipped();
-            let position = source.position().unwrap();
+            let position = source.snapshot(1).unwrap();
             let mut restored = FileSource::open(settings(), &context, &[&position]).unwrap();
             let (after, skipped, error) = read_until(&mut restored);
             assert!(error.is_none(), "{error:?}");
@@ -394,7 +394,7 @@ fn records_that_are_given_back_are_returned_again() {
         let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
         assert_eq!(poll(&mut source, taken), FLIGHTS[..taken]);
         source.give_back(back).unwrap();
-        let position = source.position().unwrap();
+        let position = source.snapshot(1).unwrap();
         assert_eq!(drain(&mut source), FLIGHTS[taken - back..], "{taken} {back}");
         assert_eq!(source.remaining.progress.done, FinishedFiles { files: 3, records: 7 });
         let mut restored = open(folder.path(), "", FileFormat::Csv, Some(&position)).unwrap();
@@ -417,7 +417,7 @@ fn gzip_is_recognized_by_its_content_and_may_be_padded() {
         fs::write(folder.path().join(name), bytes).unwrap();
         let mut source = open(folder.path(), name, FileFormat::Csv, None).unwrap();
         assert_eq!(poll(&mut source, 1), ["1,a"], "{name}");
-        let position = source.position().unwrap();
+        let position = source.snapshot(1).unwrap();
         assert_eq!(drain(&mut source), ["2,b"], "{name}");
         assert_eq!(drain(&mut open(folder.path(), name, FileFormat::Csv, Some(&position)).unwrap()), ["2,b"], "{name}");
     }
@@ -458,7 +458,7 @@ fn an_attempt_skips_unusable_entries_and_a_submit_reports_them() {
     let fresh = settings("", FileFormat::Csv, UndecodablePolicy::Fail);
     let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
     poll(&mut source, 3);
-    let position = source.position().unwrap();
+    let position = source.snapshot(1).unwrap();
     for (name, words) in
         [(&dangling, "d.csv` is a link to a file that does not exist"), (&odd, "has a name that is not UTF-8")]
     {
@@ -486,7 +486,7 @@ fn a_restored_attempt_checks_only_the_files_that_it_reads() {
     let folder = flights();
     let mut source = open(folder.path(), "", FileFormat::Csv, None).unwrap();
     poll(&mut source, 6);
-    let position = source.position().unwrap();
+    let position = source.snapshot(1).unwrap();
     fs::write(folder.path().join("aa.csv"), "other,columns,here\n").unwrap();
     fs::write(folder.path().join("bb.csv"), b"\xff\xfek\0").unwrap();
     fs::remove_file(folder.path().join("a.csv")).unwrap();
@@ -498,7 +498,7 @@ fn a_restored_attempt_checks_only_the_files_that_it_reads() {
         columns
     );
     assert_eq!(drain(&mut source), FLIGHTS[6..]);
-    let end = source.position().unwrap();
+    let end = source.snapshot(1).unwrap();
     drop(folder);
     let gone = tempfile::tempdir().unwrap();
     assert_eq!(

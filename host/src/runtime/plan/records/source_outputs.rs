@@ -10,7 +10,7 @@ use super::needed_fields::{DecodedField, merge_fields};
 use crate::error::{self, Error, Result};
 use crate::format::{RecordDecoder, SourceDecoding};
 use crate::model::row::{Field, FieldType, RowSchema, did_you_mean};
-use crate::pipeline::{FileFormat, KeySelector, PipelineNode, SourceNode, TimestampSelector};
+use crate::pipeline::{FileFormat, KeySelector, PipelineNode, SourceNode, SourceTimestamp, TimestampSelector};
 use crate::runtime::records::record_format::RecordFormat;
 
 /// A source with its columns.
@@ -72,7 +72,8 @@ pub(super) fn plan_source(
         settings: decoding.clone(),
         rows,
         wants_raw,
-        timestamp: timestamp.clone(),
+        timestamp: timestamp.as_ref().and_then(SourceTimestamp::selector).cloned(),
+        record_timestamps: *timestamp == Some(SourceTimestamp::Record),
         on_undecodable: *on_undecodable,
         keep_raw: *keep_raw,
     };
