@@ -122,6 +122,8 @@ codes! {
     source_missing = "source-missing", Invalid;
     source_failed = "source-failed", Environment;
     source_encoding = "source-encoding", Invalid;
+    schema_registry_failed = "schema-registry-failed", Environment;
+    schema_unreadable = "schema-unreadable", Invalid;
     record_undecodable = "record-undecodable", Invalid;
     record_invalid = "record-invalid", Invalid;
     subtask_hung = "subtask-hung", Environment;

@@ -16,6 +16,7 @@ const COMPONENTS: &[(&str, &str)] = &[
     ("event-time", "tests/guests/event-time"),
     ("evil", "tests/guests/evil"),
     ("flights", "tests/guests/flights"),
+    ("kafka-count", "tests/guests/kafka-count"),
     ("keyed-count", "tests/guests/keyed-count"),
     ("misbehaving", "tests/guests/misbehaving"),
     ("relay", "tests/guests/relay"),

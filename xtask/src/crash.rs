@@ -15,6 +15,8 @@ enum Pipeline {
     Operators,
     /// A kill around a savepoint, and a new job in another data folder
     Savepoint,
+    /// From Kafka to Kafka, in a broker that is killed as well
+    Kafka,
 }
 
 #[derive(clap::Args)]
@@ -53,9 +55,12 @@ pub struct Arguments {
 }
 
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    workspace.build(&[("kinds", "tests/guests/kinds"), ("event-time", "tests/guests/event-time")])?;
+    workspace.build(match arguments.pipeline {
+        Pipeline::Kafka => &[("kafka-count", "tests/guests/kafka-count")],
+        _ => &[("kinds", "tests/guests/kinds"), ("event-time", "tests/guests/event-time")],
+    })?;
     let has_fail_points =
-        !arguments.plain && arguments.binary.is_none() && matches!(arguments.pipeline, Pipeline::Operators);
+        !arguments.plain && arguments.binary.is_none() && !matches!(arguments.pipeline, Pipeline::Savepoint);
     let binary = match has_fail_points {
         true => Some(fail_points::build(workspace)?),
         false => arguments.binary.clone(),
@@ -64,6 +69,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         mode: match arguments.pipeline {
             Pipeline::Operators => Mode::Operators,
             Pipeline::Savepoint => Mode::Savepoint,
+            Pipeline::Kafka => Mode::Kafka,
         },
         rounds: arguments.rounds,
         seed: arguments.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),

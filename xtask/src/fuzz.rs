@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::{Workspace, run, step};
 
 /// The targets: see `host/src/fuzz_targets`.
-const TARGETS: [&str; 8] =
-    ["pipeline-file", "metadata", "state-file", "in-flight", "rows", "json-rows", "records", "http-body"];
+const TARGETS: [&str; 9] =
+    ["pipeline-file", "metadata", "state-file", "in-flight", "rows", "json-rows", "records", "avro", "http-body"];
 
 /// What cargo-fuzz passes as well, without the sanitizer.
 const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

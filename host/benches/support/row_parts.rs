@@ -5,11 +5,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use apache_avro::reader::datum::GenericDatumReader;
+use cofferdam::format::avro::{AvroReading, AvroWriting, check_row};
 use cofferdam::format::records::{Fill, RecordSplitter};
-use cofferdam::format::{RecordDecoder, SourceDecoding, column_names};
+use cofferdam::format::{RecordDecoder, RecordEncoder, SourceDecoding, column_names};
 use cofferdam::model::row::{CopyPlan, RowSchema, read_json, write_bytes, write_signed};
 use cofferdam::model::{Batch, Column};
-use cofferdam::pipeline::{DecodingSettings, FileFormat};
+use cofferdam::pipeline::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat};
 use cofferdam::sandbox::{Sandbox, SandboxOptions};
 use cofferdam::turn::{Guest, OutputBatch, OutputId, Turn, TurnFailure};
 
@@ -39,6 +41,9 @@ pub fn measure(csv: &[u8], ndjson: &[u8], metrics: &mut Metrics) {
     let (seconds, records) = decode(ndjson, FileFormat::Ndjson);
     add("ndjson_decode_mb_per_s", ndjson.len() as f64 / seconds / 1e6, "two of nineteen fields, from bytes to rows");
     add("ndjson_decode_ns", seconds * 1e9 / records as f64, "");
+    let [ours, of_crate] = avro(csv);
+    add("avro_decode_ns", ours, "two of nineteen fields, from records to rows");
+    add("avro_crate_decode_ns", of_crate, "the same records by the crate apache-avro, to its values");
     add("projection_ns", projection_ns(), "three of eight fields in another order");
     let slices = crossing();
     add("row_crossing_native_ns", slices[0], "a row of two fields read and emitted, natively");
@@ -90,6 +95,70 @@ fn decode_once(table: &[u8], decoding: &SourceDecoding) -> usize {
             return count;
         }
     }
+}
+
+/// Returns the nanoseconds to decode two of nineteen fields of a record of Avro: as the host does, and with the crate `apache-avro`.
+fn avro(csv: &[u8]) -> [f64; 2] {
+    let header = csv.split(|byte| *byte == b'\n').next().expect("the table has a header");
+    let names = column_names(header);
+    let field = |name: &String| format!("{name}:{}", if name == "dep_delay" { "i32?" } else { "string" });
+    let row = schema(&format!("{{{}}}", names.iter().map(field).collect::<Vec<_>>().join(",")));
+    let decoding = SourceDecoding {
+        rows: vec![row.clone()],
+        wants_raw: false,
+        ..SourceDecoding::raw(FileFormat::Csv, DecodingSettings::default(), None)
+    };
+    let mut decoder = RecordDecoder::compile(&decoding, true).expect("the fields can be decoded");
+    decoder.set_columns(&names).expect("the table has the columns");
+    let writing = AvroWriting { schema: None, name: "flight".to_owned(), ids: None };
+    let written = check_row(&writing, &row).expect("the row has a schema");
+    let settings = EncodingSettings { format: Some(SinkFormat::Avro), ..EncodingSettings::default() };
+    let mut encoder = RecordEncoder::new(settings).with_avro(writing);
+    let records: Vec<Vec<u8>> = csv
+        .split(|byte| *byte == b'\n')
+        .skip(1)
+        .take(100 * BATCH)
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let (mut rows, mut record) = ([Column::new()], Vec::new());
+            decoder.decode(line, &mut rows).expect("the table is valid");
+            encoder.encode_message(Some(&row), rows[0].value(0), &mut record).expect("the row can be encoded");
+            record
+        })
+        .collect();
+    let decoding = SourceDecoding {
+        avro: Some(AvroReading { schema: written.clone(), writers: None }),
+        rows: vec![schema(DECODED)],
+        wants_raw: false,
+        ..SourceDecoding::raw(FileFormat::Avro, DecodingSettings::default(), None)
+    };
+    let mut decoder = RecordDecoder::compile(&decoding, false).expect("the fields can be decoded");
+    let mut ours = || {
+        let mut rows = [Column::with_capacity(BATCH, 16 * BATCH)];
+        for batch in records.chunks(BATCH) {
+            rows[0].clear();
+            for record in batch {
+                decoder.decode(record, &mut rows).expect("the record is valid");
+            }
+            black_box(&rows);
+        }
+    };
+    let parsed = apache_avro::Schema::parse_str(written.text()).expect("the schema is valid");
+    let reader = GenericDatumReader::builder(&parsed).build().expect("the schema is valid");
+    let mut of_crate = || {
+        for record in &records {
+            black_box(reader.read_value(&mut &record[..]).expect("the record is valid"));
+        }
+    };
+    let passes: [&mut dyn FnMut(); 2] = [&mut ours, &mut of_crate];
+    passes.map(|pass| {
+        let seconds = (0..PASSES).map(|_| {
+            let start = Instant::now();
+            pass();
+            start.elapsed().as_secs_f64()
+        });
+        median(&seconds.collect::<Vec<_>>()) * 1e9 / records.len() as f64
+    })
 }
 
 /// Returns the cost of copying three of eight fields of a row, in another order, into the column of a new batch.

@@ -19,6 +19,7 @@ mod outbox;
 mod pump;
 mod reconnect;
 mod registry;
+mod schema_registry;
 mod sink;
 mod sink_progress;
 mod socket;
@@ -62,6 +63,7 @@ pub use outbox::{
 };
 pub use pump::{Pump, PumpClosed, PumpPosition, PumpSender, PumpedBatch};
 pub use registry::CONNECTORS;
+pub use schema_registry::{avro_reading, avro_writing};
 pub use sink::{
     Committer, FinishOutput, OtherJobOutput, OutputFiles, Prepared, PreparedFile, Recovered, Sink, SinkOutput,
 };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::ConnectorContext;
+use super::schema_registry::avro_writing;
 use super::sink::{Committer, OtherJobOutput, Recovered, Sink, SinkOutput};
 use super::source::{FIRST_RECORDS, HeaderRun, RecordLocation, Replay, Source, SourceCheck};
 use super::spec::{SinkGuarantee, sink_spec, source_spec};
@@ -111,7 +112,12 @@ pub fn open_sink(
     encoding: &EncodingSettings,
     context: &ConnectorContext,
 ) -> Result<Box<dyn Sink>> {
-    let opened = sink_spec(config).open(RecordEncoder::new(encoding.clone()), context);
+    let paths = PipelinePaths { base_dir: context.base_dir.clone(), policy: context.policy.clone() };
+    let mut encoder = RecordEncoder::new(encoding.clone());
+    if let Some(avro) = avro_writing(config, encoding, &paths, &context.interrupt)? {
+        encoder = encoder.with_avro(avro);
+    }
+    let opened = sink_spec(config).open(encoder, context);
     opened.map_err(|error| context.policy.secrets().redact_error(error))
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use crate::error::{Error, Result, record_invalid};
+use crate::error::{Error, Result, record_invalid, schema_registry_failed};
 use crate::format::EncodeDefect;
 use crate::model::Batch;
 
@@ -24,13 +24,24 @@ pub trait Sink: Send {
 pub(super) fn unwritable_record(node: &str, defect: &EncodeDefect) -> Error {
     let hint = match defect {
         EncodeDefect::LineEnd(_) => "write rows, whose texts are escaped, or remove the line ends",
-        EncodeDefect::NoFields => "let the function emit rows, or choose `format = \"raw\"`",
+        EncodeDefect::Avro(_) => "let the function emit values that the schema allows, or correct the schema",
+        EncodeDefect::Registry(_) => {
+            "check the address and the access of the schema registry, and that it accepts the schema"
+        }
+        EncodeDefect::NoFields | EncodeDefect::NoFieldsForAvro => {
+            "let the function emit rows, or choose `format = \"raw\"`"
+        }
         EncodeDefect::OtherColumns { .. } => "name the columns of the sink: `columns = [..]`",
         EncodeDefect::Row(_) => {
             "the function that emits the record has a bug: its output is not of the type that it describes"
         }
     };
-    record_invalid(format!("sink `{node}`: {defect}")).hint(hint)
+    let message = format!("sink `{node}`: {defect}");
+    match defect {
+        // Another attempt may write the record.
+        EncodeDefect::Registry(_) => schema_registry_failed(message).hint(hint),
+        _ => record_invalid(message).hint(hint),
+    }
 }
 
 /// What a subtask of a sink prepared for a checkpoint.

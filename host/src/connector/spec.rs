@@ -23,6 +23,12 @@ pub(super) trait SourceSpec: fmt::Debug + Send + Sync {
     /// Returns the format of the records, and whether they follow a header.
     fn format(&self) -> (FileFormat, bool);
 
+    /// Returns the topic of the messages that the source reads, or an empty text if there are several. `None` if it reads lines, which
+    /// cannot hold Avro.
+    fn topic(&self) -> Option<String> {
+        None
+    }
+
     /// Returns whether the records can be read again.
     fn replay(&self) -> Replay;
 
@@ -86,6 +92,12 @@ pub enum SinkGuarantee {
 pub(super) trait SinkSpec: fmt::Debug + Send + Sync {
     /// Returns how often a record is written.
     fn guarantee(&self) -> SinkGuarantee;
+
+    /// Returns the topic of the messages that the sink writes, or an empty text if there are several. `None` if it writes lines, which
+    /// cannot hold Avro.
+    fn topic(&self) -> Option<String> {
+        None
+    }
 
     /// Returns whether the sink ignores the content of its records, so that it needs none.
     fn ignores_records(&self) -> bool {

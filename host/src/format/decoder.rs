@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use super::avro::AvroDecoder;
 use super::csv::CsvDecoder;
 use super::decoding::SourceDecoding;
 use super::ndjson::NdjsonDecoder;
 use super::text_value::TextReader;
 use super::time_parser::TimeParser;
 use super::timestamp_reader::{DecodeDefect, EventTime, TimestampReader};
-use crate::model::Column;
 use crate::model::row::{FieldDefect, RowSchema, cut, did_you_mean};
+use crate::model::{Column, Interrupt};
 use crate::pipeline::{FileFormat, TimestampSelector};
 
 /// Decodes the records of one source subtask.
@@ -27,6 +28,7 @@ pub struct RecordDecoder {
 enum FieldDecoder {
     /// Boxed, because it is much larger than the others.
     Csv(Box<CsvDecoder>),
+    Avro(Box<AvroDecoder>),
     Ndjson(NdjsonDecoder),
     /// The readers of `line` for each schema.
     Lines(Vec<Vec<TextReader>>),
@@ -55,6 +57,11 @@ impl RecordDecoder {
                 FieldDecoder::Ndjson(NdjsonDecoder::compile(&decoder.schemas, decoder.timestamp.as_ref()))
             }
             FileFormat::Lines => decoder.lines()?,
+            FileFormat::Avro => {
+                let reading = decoding.avro.as_ref().ok_or("the schema of its records is not known")?;
+                let avro = AvroDecoder::compile(reading, &decoder.schemas, decoder.timestamp.as_ref())?;
+                FieldDecoder::Avro(Box::new(avro))
+            }
             FileFormat::Raw => match decoder.schemas.iter().flat_map(|schema| schema.fields()).next() {
                 Some(field) => {
                     return Err(format!("there is no field `{}`: format = \"raw\" has no fields", field.name));
@@ -92,6 +99,13 @@ impl RecordDecoder {
         Ok(FieldDecoder::Lines(readers))
     }
 
+    /// Lets `interrupt` end the wait for a schema registry.
+    pub fn interrupted_by(&mut self, interrupt: &Interrupt) {
+        if let FieldDecoder::Avro(avro) = &mut self.fields {
+            avro.interrupted_by(interrupt);
+        }
+    }
+
     /// Returns the schemas of the rows.
     pub fn schemas(&self) -> &[Arc<RowSchema>] {
         &self.schemas
@@ -111,6 +125,7 @@ impl RecordDecoder {
     pub fn shown_timestamp(&mut self, record: &[u8]) -> String {
         let text = match &mut self.fields {
             FieldDecoder::Csv(csv) => csv.timestamp_text(record),
+            FieldDecoder::Avro(avro) => avro.timestamp_text(record),
             FieldDecoder::Ndjson(ndjson) => ndjson.timestamp_text(record),
             FieldDecoder::Lines(_) => record.to_vec(),
             FieldDecoder::Raw | FieldDecoder::Unknown => Vec::new(),
@@ -129,6 +144,7 @@ impl RecordDecoder {
         let before = rows.first().map_or(0, Column::len);
         let decoded = match &mut self.fields {
             FieldDecoder::Csv(csv) => csv.decode(record, self.timestamp.as_ref(), rows),
+            FieldDecoder::Avro(avro) => avro.decode(record, self.timestamp.as_ref(), rows),
             FieldDecoder::Ndjson(ndjson) => ndjson.decode(record, self.timestamp.as_ref(), rows),
             FieldDecoder::Lines(readers) => decode_line(readers, record, self.timestamp.as_ref(), rows),
             FieldDecoder::Raw => Ok(EventTime::Missing),

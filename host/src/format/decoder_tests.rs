@@ -17,6 +17,7 @@ fn decoding(format: FileFormat, schema: &str) -> SourceDecoding {
     SourceDecoding {
         format,
         settings: DecodingSettings::default(),
+        avro: None,
         rows: vec![Arc::new(schema.parse().unwrap())],
         wants_raw: false,
         timestamp: None,
@@ -34,7 +35,7 @@ fn decoded(decoder: &mut RecordDecoder, record: &[u8]) -> Result<Value, String> 
             write_json(&decoder.schemas()[0], rows[0].value(0), &mut json).unwrap();
             Ok(serde_json::from_slice(&json).unwrap())
         }
-        Err(DecodeDefect::Field(defect) | DecodeDefect::Timestamp(defect)) => {
+        Err(DecodeDefect::Field(defect) | DecodeDefect::Timestamp(defect) | DecodeDefect::Registry(defect)) => {
             assert!(rows[0].is_empty());
             assert!(defect.to_string().len() < 400, "{defect}");
             Err(defect.to_string())

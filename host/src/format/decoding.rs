@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::avro::AvroReading;
 use crate::model::row::RowSchema;
 use crate::pipeline::{DecodingSettings, FileFormat, TimestampSelector, UndecodablePolicy};
 
@@ -15,6 +16,8 @@ pub struct SourceDecoding {
     pub format: FileFormat,
     /// How their fields are read.
     pub settings: DecodingSettings,
+    /// The schemas of records of Avro.
+    pub avro: Option<AvroReading>,
     /// The schemas of the rows to decode. There are several if consumers declare one field with different types.
     pub rows: Vec<Arc<RowSchema>>,
     /// Whether a consumer takes the records as they are.
@@ -36,6 +39,7 @@ impl SourceDecoding {
         SourceDecoding {
             format,
             settings,
+            avro: None,
             rows: Vec::new(),
             wants_raw: true,
             timestamp,

@@ -1,11 +1,12 @@
-//! Encodes batches for sinks that write lines.
+//! Encodes batches for sinks that write lines, and records for sinks that write messages.
 //!
-//! Invariant: a record is one line, or one CSV row. A record with a line end that cannot be escaped is refused.
+//! Invariant: a record of a batch is one line, or one CSV row. A record with a line end that cannot be escaped is refused.
 
 use std::sync::Arc;
 
 use memchr::memchr;
 
+use super::avro::{AvroEncoder, AvroWriting};
 use super::csv_row::{CsvRowWriter, write_header};
 use crate::model::Batch;
 use crate::model::row::{FieldType, RowDefect, RowSchema, RowValue, RowValues, cut, write_json, write_json_text};
@@ -23,6 +24,15 @@ pub enum EncodeDefect {
     /// CSV needs rows.
     #[error("a record has no fields, so it cannot be written as CSV")]
     NoFields,
+    /// Avro needs rows.
+    #[error("a record has no fields, so it cannot be written as Avro")]
+    NoFieldsForAvro,
+    /// The row has no form in the schema of Avro.
+    #[error("a record cannot be written as Avro: {0}")]
+    Avro(String),
+    /// The schema registry does not give the id of the schema.
+    #[error("{0}")]
+    Registry(String),
     /// The rows of one file have different columns.
     #[error("the columns changed from {from} to {to}, and a file has one header")]
     OtherColumns {
@@ -36,6 +46,7 @@ pub enum EncodeDefect {
 /// Encodes the records of one sink subtask.
 pub struct RecordEncoder {
     settings: EncodingSettings,
+    avro: Option<AvroEncoder>,
     /// The schema of the last batch, with what writes its rows.
     writer: Option<(Arc<RowSchema>, RowWriter)>,
     /// The schema of the header of the current file.
@@ -53,7 +64,44 @@ enum RowWriter {
 impl RecordEncoder {
     /// Creates an encoder for these settings of a sink.
     pub fn new(settings: EncodingSettings) -> RecordEncoder {
-        RecordEncoder { settings, writer: None, header: None }
+        RecordEncoder { settings, avro: None, writer: None, header: None }
+    }
+
+    /// Sets how records of Avro are written, for `format = "avro"`.
+    pub fn with_avro(mut self, writing: AvroWriting) -> RecordEncoder {
+        self.avro = Some(AvroEncoder::new(writing));
+        self
+    }
+
+    /// Appends one record for a message: without a line end, and without a header. `schema` is that of the row, or `None` for a record that
+    /// is written as it is.
+    #[inline]
+    pub fn encode_message(
+        &mut self,
+        schema: Option<&Arc<RowSchema>>,
+        value: &[u8],
+        to: &mut Vec<u8>,
+    ) -> Result<(), EncodeDefect> {
+        let format = self.settings.format;
+        let Some(schema) = schema else {
+            return match format {
+                Some(SinkFormat::Csv) => Err(EncodeDefect::NoFields),
+                Some(SinkFormat::Avro) => Err(EncodeDefect::NoFieldsForAvro),
+                _ => {
+                    to.extend_from_slice(value);
+                    Ok(())
+                }
+            };
+        };
+        if let Some(avro) = &mut self.avro {
+            return avro.encode(schema, value, to);
+        }
+        let is_known = self.writer.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, schema) || known == schema);
+        if !is_known {
+            self.writer = None;
+        }
+        let (_, writer) = self.writer.get_or_insert_with(|| (schema.clone(), RowWriter::new(format, schema)));
+        writer.write_message(value, to)
     }
 
     /// Begins a new file: its header is written with its first row.
@@ -77,6 +125,9 @@ impl RecordEncoder {
             return Ok(());
         }
         match &batch.schema {
+            _ if self.settings.format == Some(SinkFormat::Avro) => {
+                Err(EncodeDefect::Avro("lines cannot hold it".to_owned()))
+            }
             Some(schema) => self.encode_rows(schema, batch, to),
             None if self.settings.format == Some(SinkFormat::Csv) => Err(EncodeDefect::NoFields),
             None => encode_lines(batch, to),
@@ -124,6 +175,28 @@ impl RowWriter {
             Some(SinkFormat::Raw) if is_text(schema) => RowWriter::Text(RowValues::new(schema)),
             _ => RowWriter::Json(schema.clone()),
         }
+    }
+
+    /// Appends a row without a line end. Text is written as it is.
+    fn write_message(&mut self, row: &[u8], to: &mut Vec<u8>) -> Result<(), EncodeDefect> {
+        match self {
+            RowWriter::Csv(_) => {
+                self.write(row, to)?;
+                if to.last() == Some(&b'\n') {
+                    to.pop();
+                }
+            }
+            RowWriter::Json(schema) => write_json(schema, row, to)?,
+            RowWriter::Text(values) => values.visit(row, |_, value| {
+                match value {
+                    Some(RowValue::Text(text)) => to.extend_from_slice(text.as_bytes()),
+                    Some(RowValue::Bytes(bytes)) => to.extend_from_slice(bytes),
+                    _ => {}
+                }
+                Ok::<_, RowDefect>(())
+            })?,
+        }
+        Ok(())
     }
 
     fn write(&mut self, row: &[u8], to: &mut Vec<u8>) -> Result<(), EncodeDefect> {

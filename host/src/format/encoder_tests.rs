@@ -12,7 +12,7 @@ use crate::model::{Batch, Column};
 use crate::pipeline::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat, UndecodablePolicy};
 
 fn settings(format: Option<SinkFormat>) -> EncodingSettings {
-    EncodingSettings { format, header: true, columns: None }
+    EncodingSettings { format, header: true, columns: None, avro: None }
 }
 
 fn batch_of(schema: &RowSchema, values: &[Value]) -> Batch {

@@ -2,11 +2,12 @@
 //!
 //! - `records` finds the boundaries of records in a stream of bytes; `text_start` recognizes encodings that are not supported.
 //! - [`RecordDecoder`] reads the fields of records as rows. It is compiled for the fields that are needed ([`SourceDecoding`]).
-//! - [`RecordEncoder`] writes rows as NDJSON or CSV.
+//! - [`RecordEncoder`] writes rows as NDJSON, CSV or Avro.
 //!
 //! Invariant: memory is bounded by the length of a record, and nothing recurses deeper than a schema. Must not depend on
 //! connectors: they supply bytes and take bytes.
 
+pub mod avro;
 mod csv;
 mod csv_row;
 mod decoder;

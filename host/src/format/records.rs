@@ -171,7 +171,7 @@ impl<R: RecordInput> RecordSplitter<R> {
     #[inline]
     pub fn next_record(&mut self) -> Option<&[u8]> {
         let range = match self.format {
-            FileFormat::Lines | FileFormat::Ndjson | FileFormat::Raw => self.next_line(),
+            FileFormat::Lines | FileFormat::Ndjson | FileFormat::Raw | FileFormat::Avro => self.next_line(),
             FileFormat::Csv => self.next_row(),
         };
         range.map(|range| &self.buffer[range])
@@ -383,7 +383,7 @@ impl<R: RecordInput> RecordSplitter<R> {
         let ahead = &self.buffer[from..self.end];
         let found = match self.format {
             FileFormat::Csv => memchr2(b'\n', b'\r', ahead),
-            FileFormat::Lines | FileFormat::Ndjson | FileFormat::Raw => memchr(b'\n', ahead),
+            FileFormat::Lines | FileFormat::Ndjson | FileFormat::Raw | FileFormat::Avro => memchr(b'\n', ahead),
         };
         let to = match found {
             Some(found) => from + found + 1,

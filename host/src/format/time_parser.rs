@@ -52,6 +52,17 @@ impl TimeParser {
         ms.filter(|ms| *ms != NO_TIMESTAMP)
     }
 
+    /// Returns the time of a number. `None` if the format is no format of whole numbers, or the number is no time.
+    pub fn parse_number(&self, number: i64) -> Option<i64> {
+        let ms = match &self.format {
+            None | Some(TimestampFormat::UnixMs) => number,
+            Some(TimestampFormat::UnixS) => number.checked_mul(1_000)?,
+            Some(TimestampFormat::UnixUs) => number.div_euclid(1_000),
+            Some(TimestampFormat::Rfc3339 | TimestampFormat::Pattern(_)) => return None,
+        };
+        Some(ms).filter(|ms| *ms != NO_TIMESTAMP)
+    }
+
     /// Describes the format, for a message.
     pub fn described(&self) -> &str {
         self.format.as_ref().map_or("RFC 3339 or a number of milliseconds", TimestampFormat::as_str)

@@ -22,6 +22,8 @@ pub enum DecodeDefect {
     Field(Box<FieldDefect>),
     /// The timestamp is not a time in its format.
     Timestamp(Box<FieldDefect>),
+    /// The schema registry does not answer. The record is not at fault.
+    Registry(Box<FieldDefect>),
 }
 
 impl DecodeDefect {
@@ -30,13 +32,19 @@ impl DecodeDefect {
         match self {
             DecodeDefect::Field(_) => "record-invalid",
             DecodeDefect::Timestamp(_) => "record-undecodable",
+            DecodeDefect::Registry(_) => "schema-registry-failed",
         }
     }
 
     /// Returns the path of the field. Empty if the record as a whole is malformed.
     pub fn field(&self) -> &str {
-        let (DecodeDefect::Field(defect) | DecodeDefect::Timestamp(defect)) = self;
+        let (DecodeDefect::Field(defect) | DecodeDefect::Timestamp(defect) | DecodeDefect::Registry(defect)) = self;
         &defect.field
+    }
+
+    /// Returns whether the source fails, whatever its setting for undecodable records: another attempt may decode the record.
+    pub fn fails_source(&self) -> bool {
+        matches!(self, DecodeDefect::Registry(_))
     }
 }
 
@@ -44,7 +52,7 @@ impl fmt::Display for DecodeDefect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DecodeDefect::Field(defect) => defect.fmt(f),
-            DecodeDefect::Timestamp(defect) => f.write_str(&defect.message),
+            DecodeDefect::Timestamp(defect) | DecodeDefect::Registry(defect) => f.write_str(&defect.message),
         }
     }
 }

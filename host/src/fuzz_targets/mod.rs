@@ -3,6 +3,7 @@
 //! The crate `fuzz/` compiles this module, and the parsers, without the rest of the host (docs/decisions/0093). Here it is part
 //! of the tests only: they run the kept inputs and the inputs of earlier findings.
 
+mod avro;
 mod http_body;
 mod in_flight;
 mod json_rows;
@@ -24,6 +25,7 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("rows", rows::run),
     ("json-rows", json_rows::run),
     ("records", records::run),
+    ("avro", avro::run),
     ("http-body", http_body::run),
 ];
 

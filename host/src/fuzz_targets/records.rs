@@ -74,7 +74,7 @@ fn split(format: FileFormat, input: &[u8], step: usize) -> SplitInput {
 fn decode(format: FileFormat, records: &[Vec<u8>]) {
     let rows = match format {
         FileFormat::Lines => vec![Arc::new("{line:string?}".parse().unwrap())],
-        FileFormat::Raw => Vec::new(),
+        FileFormat::Raw | FileFormat::Avro => Vec::new(),
         FileFormat::Csv | FileFormat::Ndjson => SCHEMAS.map(|schema| Arc::new(schema.parse().unwrap())).to_vec(),
     };
     let columns = Some(COLUMNS.map(str::to_owned).to_vec());

@@ -6,6 +6,7 @@
 //! Invariant: a `PipelineSpec` is well formed. Its nodes are in topological order, ids are unique, inputs exist, and
 //! parallelism is within bounds. The plan of the job checks later what depends on components: functions, outputs, codecs.
 
+mod avro_settings;
 mod bounds;
 mod connector;
 mod connector_keys;
@@ -44,6 +45,7 @@ mod rows_tests;
 #[cfg(test)]
 mod window_tests;
 
+pub use avro_settings::{AvroSettings, RegistrySettings};
 pub use connector::{
     Connector, Setting, SinkConfig, SinkConnector, SinkSettings, SourceConfig, SourceConnector, SourceSettings,
     setting_keys,

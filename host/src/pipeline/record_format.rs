@@ -1,5 +1,6 @@
 //! The record formats of sources and sinks, and the settings that belong to them.
 
+use super::avro_settings::{AvroSettings, avro};
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
 use crate::model::row::{ElementType, Field, RowSchema};
@@ -15,15 +16,18 @@ pub enum FileFormat {
     Ndjson,
     /// Each line is a record without fields.
     Raw,
+    /// Each message is a record of Avro.
+    Avro,
 }
 
 impl FileFormat {
     /// All formats with their names in a pipeline file.
-    const ALL: [(&'static str, FileFormat); 4] = [
+    const ALL: [(&'static str, FileFormat); 5] = [
         ("lines", FileFormat::Lines),
         ("csv", FileFormat::Csv),
         ("ndjson", FileFormat::Ndjson),
         ("raw", FileFormat::Raw),
+        ("avro", FileFormat::Avro),
     ];
 
     /// Returns its name in a pipeline file.
@@ -41,11 +45,13 @@ pub struct DecodingSettings {
     pub null_values: Vec<String>,
     /// The types of fields, where the source fixes them.
     pub fields: Vec<Field>,
+    /// Where the schema of records of Avro is found.
+    pub avro: Option<AvroSettings>,
 }
 
 impl Default for DecodingSettings {
     fn default() -> Self {
-        DecodingSettings { columns: None, null_values: vec![String::new()], fields: Vec::new() }
+        DecodingSettings { columns: None, null_values: vec![String::new()], fields: Vec::new(), avro: None }
     }
 }
 
@@ -58,6 +64,8 @@ pub struct EncodingSettings {
     pub header: bool,
     /// The fields to write, in this order, or `None` for all.
     pub columns: Option<Vec<String>>,
+    /// Where the schema of records of Avro is found.
+    pub avro: Option<AvroSettings>,
 }
 
 /// The format in which a sink writes records.
@@ -69,13 +77,15 @@ pub enum SinkFormat {
     Csv,
     /// Each record is written as it is.
     Raw,
+    /// Each record is written as Avro.
+    Avro,
 }
 
 /// The settings that [`decoding`] reads.
-pub(super) const DECODING_KEYS: [&str; 3] = ["columns", "null_values", "fields"];
+pub(super) const DECODING_KEYS: [&str; 5] = ["columns", "null_values", "fields", "schema", "registry"];
 
 /// The settings that [`encoding`] reads.
-pub(super) const ENCODING_KEYS: [&str; 3] = ["format", "header", "columns"];
+pub(super) const ENCODING_KEYS: [&str; 5] = ["format", "header", "columns", "schema", "registry"];
 
 /// Reads `format` of a source.
 pub fn source_format(section: &TomlSection<'_>) -> Result<Option<FileFormat>> {
@@ -97,6 +107,7 @@ pub(super) fn decoding(section: &TomlSection<'_>, format: FileFormat) -> Result<
         columns,
         null_values: null_values.unwrap_or(defaults.null_values),
         fields: fields.unwrap_or_default(),
+        avro: avro(section, format == FileFormat::Avro, false)?,
     })
 }
 
@@ -129,7 +140,7 @@ pub(super) fn names(item: &TomlItem<'_>) -> Result<Vec<String>> {
 
 /// Reads the types of fields, such as `{ delay = "i32?" }`.
 fn fields(item: &TomlItem<'_>, format: FileFormat, columns: Option<&[String]>) -> Result<Vec<Field>> {
-    if matches!(format, FileFormat::Raw | FileFormat::Lines) {
+    if matches!(format, FileFormat::Raw | FileFormat::Lines | FileFormat::Avro) {
         return Err(item.invalid("has no effect without format = \"csv\" or format = \"ndjson\""));
     }
     let mut fields = Vec::new();
@@ -152,7 +163,12 @@ fn fields(item: &TomlItem<'_>, format: FileFormat, columns: Option<&[String]>) -
 
 /// Reads `format`, `header` and `columns` of a sink.
 pub(super) fn encoding(section: &TomlSection<'_>) -> Result<EncodingSettings> {
-    let formats = [("ndjson", SinkFormat::Ndjson), ("csv", SinkFormat::Csv), ("raw", SinkFormat::Raw)];
+    let formats = [
+        ("ndjson", SinkFormat::Ndjson),
+        ("csv", SinkFormat::Csv),
+        ("raw", SinkFormat::Raw),
+        ("avro", SinkFormat::Avro),
+    ];
     let format = section.get("format").map(|item| item.choose(&formats)).transpose()?;
     let header = match section.get("header") {
         Some(item) if format != Some(SinkFormat::Csv) => {
@@ -168,5 +184,6 @@ pub(super) fn encoding(section: &TomlSection<'_>) -> Result<EncodingSettings> {
         Some(item) => Some(names(&item)?),
         None => None,
     };
-    Ok(EncodingSettings { format, header, columns })
+    let avro = avro(section, format == Some(SinkFormat::Avro), true)?;
+    Ok(EncodingSettings { format, header, columns, avro })
 }

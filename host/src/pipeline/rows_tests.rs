@@ -173,11 +173,20 @@ fn the_encoding_of_a_sink_is_read() {
     let csv = Some(SinkFormat::Csv);
     let columns = Some(vec!["b".to_owned(), "a".to_owned()]);
     for (settings, expected) in [
-        ("", EncodingSettings { format: None, header: false, columns: None }),
-        ("format = \"csv\"", EncodingSettings { format: csv, header: true, columns: None }),
-        ("format = \"csv\"\nheader = false", EncodingSettings { format: csv, header: false, columns: None }),
-        ("format = \"csv\"\ncolumns = [\"b\", \"a\"]", EncodingSettings { format: csv, header: true, columns }),
-        ("format = \"raw\"", EncodingSettings { format: Some(SinkFormat::Raw), header: false, columns: None }),
+        ("", EncodingSettings { format: None, header: false, columns: None, avro: None }),
+        ("format = \"csv\"", EncodingSettings { format: csv, header: true, columns: None, avro: None }),
+        (
+            "format = \"csv\"\nheader = false",
+            EncodingSettings { format: csv, header: false, columns: None, avro: None },
+        ),
+        (
+            "format = \"csv\"\ncolumns = [\"b\", \"a\"]",
+            EncodingSettings { format: csv, header: true, columns, avro: None },
+        ),
+        (
+            "format = \"raw\"",
+            EncodingSettings { format: Some(SinkFormat::Raw), header: false, columns: None, avro: None },
+        ),
     ] {
         assert_eq!(encoding(settings).unwrap(), expected, "{settings}");
     }
@@ -211,4 +220,39 @@ fn timestamps_and_keys_of_records_need_a_connector_that_has_them() {
     assert_eq!(error.location.unwrap().line, 4);
     let error = parse("\"generator\"", "", "record").unwrap_err();
     assert!(error.message.contains("the source `in` emits no keys"), "{error}");
+}
+
+#[test]
+fn avro_has_a_schema_from_a_file_or_a_registry() {
+    let read = |settings: &str| {
+        let text = format!(
+            "name = \"a\"\n[source.a]\nconnector = \"file\"\npath = \"p\"\n{settings}\n[sink.b]\ninput = \"a\"\nconnector = \"stdout\""
+        );
+        let spec = PipelineSpec::parse(&text, "pipeline.toml").map_err(|error| error.message)?;
+        let NodeKind::Source(source) = &spec.nodes[0].kind else { panic!("a source") };
+        Ok::<_, String>(source.decoding.avro.clone())
+    };
+    let file = read("format = \"avro\"\nschema = \"a.avsc\"").unwrap().unwrap();
+    assert_eq!((file.schema, file.registry), (Some("a.avsc".into()), None));
+    let login = "username = \"u\", password = { secret = \"p\" }";
+    let registry =
+        read(&format!("format = \"avro\"\nregistry = {{ url = \"https://r:1\", {login} }}")).unwrap().unwrap();
+    let registry = registry.registry.unwrap();
+    assert_eq!((registry.url.as_str(), registry.username.as_deref()), ("https://r:1", Some("u")));
+    assert!(registry.subject.is_none() && registry.register && registry.password.is_some());
+    let error = |settings: &str| read(settings).unwrap_err();
+    assert!(error("format = \"avro\"").contains("needs the schema of the records"));
+    assert!(error("schema = \"a\"").contains("has no effect without format = \"avro\""));
+    assert!(error("format = \"avro\"\nregistry = { url = \"r:1\" }").contains("must begin with http"));
+    assert!(
+        error("format = \"avro\"\nregistry = { url = \"http://r\", password = { secret = \"p\" } }")
+            .contains("without a `username`")
+    );
+    assert!(
+        error("format = \"avro\"\nregistry = { url = \"http://r\", username = \"u\", password = \"p\" }")
+            .contains("must not be in the pipeline file")
+    );
+    assert!(
+        error("format = \"avro\"\nregistry = { url = \"http://r\", register = true }").contains("registers nothing")
+    );
 }

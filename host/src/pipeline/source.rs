@@ -75,7 +75,11 @@ fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig, decoding: &DecodingS
     let section = item.section()?;
     section.check_keys(&["field", "column", "format", "zone"])?;
     let at = field_or_column(item, &section)?;
-    let format = timestamp_format::read(&section.need("format")?)?;
+    let format = match section.get("format") {
+        // A logical timestamp has its unit in the schema.
+        None if connector.format().0 == FileFormat::Avro => TimestampFormat::UnixMs,
+        _ => timestamp_format::read(&section.need("format")?)?,
+    };
     let zone = match section.get("zone") {
         Some(item) if matches!(format, TimestampFormat::UnixS | TimestampFormat::UnixMs | TimestampFormat::UnixUs) => {
             return Err(item.invalid("has no effect on a number of seconds since 1970, which is in UTC"));
@@ -107,6 +111,7 @@ pub(super) fn why_missing(
             Some("format = \"lines\" has only the field `line`")
         }
         (FileFormat::Ndjson, _) if names.is_empty() => Some("JSON has fields, but no columns"),
+        (FileFormat::Avro, _) if names.is_empty() => Some("Avro has fields, but no columns"),
         (FileFormat::Csv, false) if decoding.columns.is_none() && !names.is_empty() => {
             Some("without a header columns have no names; set `columns`, or use `column`, counted from 0")
         }

@@ -90,6 +90,11 @@ impl FailPointHits {
         Ok(hits)
     }
 
+    /// Keeps the points whose names begin with one of these prefixes.
+    pub(super) fn retain(&mut self, prefixes: &[&str]) {
+        self.points.retain(|name, _| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+    }
+
     /// Chooses the aims of a round: points that were not hit yet and that the fewest rounds aimed at.
     pub(super) fn choose(&mut self, rng: &mut Rng) -> Vec<Aim> {
         let mut candidates: Vec<(u64, u64, u32, &String, AimAction)> = Vec::new();
@@ -135,6 +140,13 @@ impl FailPointHits {
             hits.kills += more.kills;
             hits.errors += more.errors;
         }
+    }
+
+    /// Adds the lines of a round's log, except those of points that are not counted.
+    pub(super) fn add_known(&mut self, log: &str) -> Result<()> {
+        let is_known = |line: &&str| line.split_once(' ').is_none_or(|(_, name)| self.points.contains_key(name));
+        let known: Vec<&str> = log.lines().filter(is_known).collect();
+        self.add_log(&known.join("\n"))
     }
 
     /// Adds the lines of a round's log.

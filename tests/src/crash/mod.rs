@@ -7,6 +7,7 @@
 //!   If the binary has fail points (`fail_points.rs`), the server also dies and fails at places that the round aims at.
 //! - [`Mode::Savepoint`] (`savepoint.rs`): a server is killed around a savepoint, and its data folder is set aside. A
 //!   new job in another data folder continues, and both together must have published the exact output.
+//! - [`Mode::Kafka`] (`kafka.rs`): from topic to topic, with kills of the broker, paused servers and replaced jobs.
 //!
 //! A seed decides the input (`input.rs`), the operators (`branches.rs`, `model.rs`), the settings (`pipeline.rs`) and
 //! the steps. The exact moment of a kill depends on the machine, so a seed repeats the plan, not the moment. [`Tally`]
@@ -15,6 +16,7 @@
 mod branches;
 mod fail_points;
 mod input;
+mod kafka;
 mod model;
 mod operators;
 mod pipeline;
@@ -44,6 +46,7 @@ use crate::Checkout;
 pub enum Mode {
     Operators,
     Savepoint,
+    Kafka,
 }
 
 /// Settings of a run.
@@ -91,6 +94,7 @@ impl Mode {
         match self {
             Mode::Operators => "operators",
             Mode::Savepoint => "savepoint",
+            Mode::Kafka => "kafka",
         }
     }
 
@@ -99,6 +103,7 @@ impl Mode {
         match self {
             Mode::Operators => operators::KILLS,
             Mode::Savepoint => savepoint::KILLS,
+            Mode::Kafka => kafka::KILLS,
         }
     }
 }
@@ -115,8 +120,11 @@ struct SharedProgress<'a> {
 /// and the folder that was kept. With `keep_going` it runs the other rounds first.
 pub fn run(checkout: &Checkout, options: &Options, tell: &mut (dyn FnMut(&str) + Send)) -> Result<Tally> {
     let mut tally = Tally::default();
-    if options.has_fail_points && options.mode == Mode::Operators {
+    if options.has_fail_points && options.mode != Mode::Savepoint {
         tally.fail_points = FailPointHits::of_source(&checkout.root.join("host/src"))?;
+        if options.mode == Mode::Kafka {
+            tally.fail_points.retain(kafka::AREAS);
+        }
     }
     let shared = Mutex::new(SharedProgress { tally, tell, failures: Vec::new(), started: 0 });
     thread::scope(|scope| {
@@ -130,7 +138,10 @@ pub fn run(checkout: &Checkout, options: &Options, tell: &mut (dyn FnMut(&str) +
         let count = failures.len();
         return Err(failures.swap_remove(0).context(format!("{count} of {} rounds failed", tally.rounds)));
     }
-    tally.check(options.mode.kills(), options.backend.is_some())?;
+    match options.mode {
+        Mode::Kafka => tally.check_kills()?,
+        Mode::Operators | Mode::Savepoint => tally.check(options.mode.kills(), options.backend.is_some())?,
+    }
     Ok(tally)
 }
 
@@ -178,7 +189,7 @@ fn run_round(
         operators: &options.operators,
         seed,
         rng: Rng::with_seed(seed),
-        has_fail_points: options.has_fail_points && options.mode == Mode::Operators,
+        has_fail_points: options.has_fail_points && options.mode != Mode::Savepoint,
         aims,
         dir: checkout.fresh_dir(&format!("crash/{}-{seed}", options.mode.name()))?,
         tally,
@@ -187,6 +198,7 @@ fn run_round(
     let result = match options.mode {
         Mode::Operators => operators::run(&mut round),
         Mode::Savepoint => savepoint::run(&mut round),
+        Mode::Kafka => kafka::run(&mut round),
     };
     let Round { dir, story, aims, tally, .. } = round;
     tally.rounds += 1;

@@ -15,8 +15,8 @@ use crate::{Api, Checkout, Server, wait_until};
 
 /// Generous upper bound of every wait.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// The components used by the pipelines.
-const COMPONENTS: [&str; 2] = ["kinds", "event-time"];
+/// The components used by most pipelines.
+const COMPONENTS: &[&str] = &["kinds", "event-time"];
 
 /// Result of waiting for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,7 @@ pub(super) struct Site {
     pub(super) dir: PathBuf,
     server: Option<Server>,
     faults: Option<PlannedFaults>,
+    components: &'static [&'static str],
 }
 
 /// What happens at the fail points of the server.
@@ -95,7 +96,25 @@ impl Site {
     /// Uses the folder `dir`. The server compiles the components.
     pub(super) fn without_compiled_components(binary: &Path, dir: PathBuf) -> Result<Site> {
         fs::create_dir_all(&dir)?;
-        Ok(Site { binary: binary.to_owned(), dir, server: None, faults: None })
+        Ok(Site { binary: binary.to_owned(), dir, server: None, faults: None, components: COMPONENTS })
+    }
+
+    /// Uses other components.
+    pub(super) fn with_components(self, components: &'static [&'static str]) -> Site {
+        Site { components, ..self }
+    }
+
+    /// Returns whether faults are planned.
+    pub(super) fn has_faults(&self) -> bool {
+        self.faults.is_some()
+    }
+
+    /// Sends a signal to the server by its name, such as `STOP` and `CONT`.
+    pub(super) fn signal(&self, name: &str) -> Result<()> {
+        let process = self.server.as_ref().context("no server is up")?.process_id();
+        let status = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status()?;
+        ensure!(status.success(), "cannot send SIG{name} to the server");
+        Ok(())
     }
 
     /// Plans faults for all later processes of the server, which must have been built with fail points.
@@ -111,7 +130,7 @@ impl Site {
 
     /// Uploads the components. Those that exist are not changed.
     pub(super) fn push_components(&mut self, checkout: &Checkout) -> Result<()> {
-        for name in COMPONENTS {
+        for name in self.components {
             let bytes = fs::read(checkout.component(name)?)?;
             self.api()?.push(&bytes, Some(&format!("{name}@1")))?.ok()?;
         }

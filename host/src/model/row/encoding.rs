@@ -53,43 +53,49 @@ pub fn write_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
 
 /// The unread bytes of a row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RowBytes<'a> {
-    pub(super) rest: &'a [u8],
+pub struct RowBytes<'a> {
+    /// The unread bytes.
+    pub rest: &'a [u8],
 }
 
 impl<'a> RowBytes<'a> {
-    pub(super) fn new(row: &'a [u8]) -> RowBytes<'a> {
+    /// Begins to read a row.
+    pub fn new(row: &'a [u8]) -> RowBytes<'a> {
         RowBytes { rest: row }
     }
 
     /// Fails if bytes are left.
-    pub(super) fn end(&self) -> Result<(), RowDefect> {
+    pub fn end(&self) -> Result<(), RowDefect> {
         if self.rest.is_empty() { Ok(()) } else { Err(RowDefect::TrailingBytes) }
     }
 
+    /// Reads one byte.
     #[inline]
-    pub(super) fn byte(&mut self) -> Result<u8, RowDefect> {
+    pub fn byte(&mut self) -> Result<u8, RowDefect> {
         let (&byte, rest) = self.rest.split_first().ok_or(RowDefect::Truncated)?;
         self.rest = rest;
         Ok(byte)
     }
 
+    /// Reads this many bytes.
     #[inline]
-    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], RowDefect> {
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], RowDefect> {
         let (bytes, rest) = self.rest.split_at_checked(count).ok_or(RowDefect::Truncated)?;
         self.rest = rest;
         Ok(bytes)
     }
 
+    /// Reads `N` bytes.
     #[inline]
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RowDefect> {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], RowDefect> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or(RowDefect::Truncated)?;
         self.rest = rest;
         Ok(*bytes)
     }
 
+    /// Reads a boolean, or the flag of a nullable value.
     #[inline]
-    pub(super) fn flag(&mut self) -> Result<bool, RowDefect> {
+    pub fn flag(&mut self) -> Result<bool, RowDefect> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -99,7 +105,7 @@ impl<'a> RowBytes<'a> {
 
     /// Reads an unsigned integer up to `max`.
     #[inline]
-    pub(super) fn unsigned(&mut self, max: u64) -> Result<u64, RowDefect> {
+    pub fn unsigned(&mut self, max: u64) -> Result<u64, RowDefect> {
         if let [byte @ 0..0x80, rest @ ..] = self.rest {
             self.rest = rest;
             return Ok(u64::from(*byte));
@@ -125,25 +131,26 @@ impl<'a> RowBytes<'a> {
 
     /// Reads a signed integer whose zigzag form is at most `max`.
     #[inline]
-    pub(super) fn signed(&mut self, max: u64) -> Result<i64, RowDefect> {
+    pub fn signed(&mut self, max: u64) -> Result<i64, RowDefect> {
         let value = self.unsigned(max)?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
     /// Reads a length and as many bytes.
     #[inline]
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], RowDefect> {
+    pub fn bytes(&mut self) -> Result<&'a [u8], RowDefect> {
         let length = self.unsigned(u64::MAX)?;
         self.take(usize::try_from(length).map_err(|_| RowDefect::Truncated)?)
     }
 
-    pub(super) fn text(&mut self) -> Result<&'a str, RowDefect> {
+    /// Reads a string.
+    pub fn text(&mut self) -> Result<&'a str, RowDefect> {
         std::str::from_utf8(self.bytes()?).map_err(|_| RowDefect::NotUtf8)
     }
 
     /// Skips a value and returns its bytes.
     #[inline]
-    pub(super) fn value(&mut self, layout: &ValueLayout) -> Result<&'a [u8], RowDefect> {
+    pub fn value(&mut self, layout: &ValueLayout) -> Result<&'a [u8], RowDefect> {
         let start = self.rest;
         layout.skip(self)?;
         Ok(&start[..start.len() - self.rest.len()])
@@ -151,7 +158,7 @@ impl<'a> RowBytes<'a> {
 }
 
 /// The largest number that a varint of a type may hold. For signed types it is the zigzag form.
-pub(super) fn largest_varint(value: &FieldType) -> u64 {
+pub fn largest_varint(value: &FieldType) -> u64 {
     match value {
         FieldType::U16 | FieldType::I16 => u64::from(u16::MAX),
         FieldType::U32 | FieldType::I32 | FieldType::Date => u64::from(u32::MAX),
@@ -161,7 +168,7 @@ pub(super) fn largest_varint(value: &FieldType) -> u64 {
 
 /// How to find the end of an encoded value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ValueLayout {
+pub enum ValueLayout {
     /// Always this many bytes.
     Fixed(usize),
     /// 0 or 1.
@@ -181,11 +188,13 @@ pub(super) enum ValueLayout {
 }
 
 impl ValueLayout {
-    pub(super) fn of_field(field: &Field) -> ValueLayout {
+    /// Returns the layout of a field.
+    pub fn of_field(field: &Field) -> ValueLayout {
         ValueLayout::new(&field.value, field.nullable)
     }
 
-    pub(super) fn new(value: &FieldType, nullable: bool) -> ValueLayout {
+    /// Returns the layout of a type.
+    pub fn new(value: &FieldType, nullable: bool) -> ValueLayout {
         let layout = match value {
             FieldType::Bool => ValueLayout::Flag,
             FieldType::I8 | FieldType::U8 => ValueLayout::Fixed(1),
@@ -203,7 +212,7 @@ impl ValueLayout {
     /// Moves behind the value. Recursion is bounded by the depth of the schema; elements have at least one byte, so the
     /// length of the row bounds the loops.
     #[inline]
-    pub(super) fn skip(&self, row: &mut RowBytes<'_>) -> Result<(), RowDefect> {
+    pub fn skip(&self, row: &mut RowBytes<'_>) -> Result<(), RowDefect> {
         match self {
             ValueLayout::Fixed(count) => row.take(*count).map(drop),
             ValueLayout::Flag => row.flag().map(drop),

@@ -27,7 +27,7 @@ mod schema_tests;
 pub mod testing;
 
 pub use copy_plan::{CopyPlan, RowCopier, SchemaMismatch};
-pub use encoding::{RowDefect, write_bytes, write_signed, write_unsigned};
+pub use encoding::{RowBytes, RowDefect, ValueLayout, largest_varint, write_bytes, write_signed, write_unsigned};
 pub use field_defect::{FieldDefect, cut};
 pub use field_type::{ElementType, Field, FieldType};
 pub use json_read::{digits_value, is_json, json_integer, read_field, read_json, read_json_value, read_value};

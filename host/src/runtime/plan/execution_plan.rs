@@ -10,14 +10,15 @@ use super::error_context::{in_node, in_setting};
 use super::event_time_check::check_event_time;
 use super::function_checks::check_function;
 use super::functions::{FunctionPlans, function_of};
-use super::records::formats::{PlannedRecords, plan_records};
+use super::records::formats::{KnownRecords, PlannedRecords, plan_records};
 use super::source_checks::{check_first_timestamps, check_source};
 use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::connector::{self, SourceCheck};
 use crate::error::{self, Result};
+use crate::model::Interrupt;
 use crate::operator::join_states;
-use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec, SinkNode, SourceTimestamp};
+use crate::pipeline::{FileFormat, NodeKind, PipelineNode, PipelineSpec, SinkNode, SourceTimestamp};
 use crate::sandbox::FunctionKind;
 
 /// The plan of a job: its chains, edges and functions.
@@ -81,11 +82,11 @@ impl ExecutionPlan {
     /// Checks the nodes, plans their records and adds them to the graph. The nodes are in topological order.
     fn add_nodes(&mut self, purpose: PlanPurpose<'_>, paths: &PipelinePaths) -> Result<()> {
         let nodes = self.pipeline.nodes.clone();
-        let mut columns = Vec::new();
+        let mut known = Vec::new();
         for node in &nodes {
-            columns.push(self.check_node(purpose, node, paths)?);
+            known.push(self.check_node(purpose, node, paths)?);
         }
-        self.records = plan_records(&nodes, &columns, &mut self.functions)?;
+        self.records = plan_records(&nodes, &known, &mut self.functions)?;
         if let PlanPurpose::Submit = purpose {
             self.check_first_records(paths)?;
         }
@@ -103,21 +104,23 @@ impl ExecutionPlan {
                 connector::check_headers(&source.connector, paths, decoding)
                     .map_err(|error| in_setting("source", node, error))?;
             }
-            if let Some(SourceTimestamp::Field(selector)) = &source.timestamp {
+            // Records of Avro are messages, which are not read before the job starts.
+            if let Some(SourceTimestamp::Field(selector)) = &source.timestamp
+                && source.connector.format().0 != FileFormat::Avro
+            {
                 self.warnings.extend(check_first_timestamps(node, source, selector, paths)?);
             }
         }
         Ok(())
     }
 
-    /// Checks a source, a sink, or an operator whose function is from a component. Returns the names of the columns of a source of CSV,
-    /// if they are known.
+    /// Checks a source, a sink, or an operator whose function is from a component. Returns what is known of its records.
     fn check_node(
         &mut self,
         purpose: PlanPurpose<'_>,
         node: &PipelineNode,
         paths: &PipelinePaths,
-    ) -> Result<Option<Vec<String>>> {
+    ) -> Result<KnownRecords> {
         match &node.kind {
             NodeKind::Source(source) => {
                 let positions = restored_positions(purpose, node);
@@ -125,18 +128,25 @@ impl ExecutionPlan {
                     PlanPurpose::Submit => SourceCheck::Submit,
                     PlanPurpose::Attempt(_) => SourceCheck::Attempt { positions: &positions },
                 };
-                check_source(node, source, check, paths, &mut self.warnings)
+                let columns = check_source(node, source, check, paths, &mut self.warnings)?;
+                let reading = connector::avro_reading(&source.connector, &source.decoding, paths)
+                    .map_err(|error| in_node("source", node, "format", error))?;
+                let fields = reading.as_ref().map(|reading| reading.schema.row_fields());
+                let columns = fields.map(|fields| fields.into_iter().map(|field| field.name).collect()).or(columns);
+                Ok(KnownRecords { columns, reading, writing: None })
             }
             NodeKind::Operator(operator) => {
                 if operator.function.is_some() {
                     check_function(node, operator, &function_of(&self.functions, node)?.description)?;
                 }
-                Ok(None)
+                Ok(KnownRecords::default())
             }
             NodeKind::Sink(sink) => {
                 connector::check_sink(&sink.connector, paths).map_err(|error| in_setting("sink", node, error))?;
                 self.check_publication(node, sink)?;
-                Ok(None)
+                let writing = connector::avro_writing(&sink.connector, &sink.encoding, paths, &Interrupt::default())
+                    .map_err(|error| in_node("sink", node, "format", error))?;
+                Ok(KnownRecords { writing, ..KnownRecords::default() })
             }
         }
     }

@@ -127,7 +127,9 @@ impl TextKey {
         };
         match decoder.decode(record, row) {
             Ok(_) => Ok(()),
-            Err(DecodeDefect::Field(defect) | DecodeDefect::Timestamp(defect)) => Err(defect.to_string()),
+            Err(DecodeDefect::Field(defect) | DecodeDefect::Timestamp(defect) | DecodeDefect::Registry(defect)) => {
+                Err(defect.to_string())
+            }
         }
     }
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::timestamp_warnings::TimestampWarnings;
 use crate::connector::{HeaderRun, RecordLocation, SkipLog};
-use crate::error::{Error, Result, manifest_key, record_invalid, record_undecodable, source_failed};
+use crate::error::{
+    Error, Result, manifest_key, record_invalid, record_undecodable, schema_registry_failed, source_failed,
+};
 use crate::format::{DecodeDefect, EventTime, RecordDecoder, SourceDecoding};
-use crate::model::{Batch, Column, NO_TIMESTAMP};
+use crate::model::{Batch, Column, Interrupt, NO_TIMESTAMP};
 use crate::pipeline::UndecodablePolicy;
 use crate::turn::{OutputBatch, OutputId};
 
@@ -83,6 +85,12 @@ impl SourceDecoder {
         })
     }
 
+    /// Lets `interrupt` end the wait for a schema registry.
+    pub(crate) fn interrupted_by(mut self, interrupt: &Interrupt) -> SourceDecoder {
+        self.decoder.interrupted_by(interrupt);
+        self
+    }
+
     /// Returns the index of the output of dead letters.
     pub(super) fn dead_letter_output(&self) -> Option<usize> {
         self.decoding.dead_letter_output()
@@ -122,7 +130,7 @@ impl SourceDecoder {
                 Ok(EventTime::At(ms)) => timestamps.push(ms),
                 Ok(EventTime::Missing) if self.decoding.record_timestamps => timestamps.push(batch.timestamps[index]),
                 Ok(EventTime::Missing) => timestamps.push(NO_TIMESTAMP),
-                Err(defect) if self.decoding.on_undecodable == UndecodablePolicy::Fail => {
+                Err(defect) if self.decoding.on_undecodable == UndecodablePolicy::Fail || defect.fails_source() => {
                     decoded.failed = Some((index, DecodeFailure::Record(defect)));
                     break;
                 }
@@ -238,6 +246,8 @@ fn record_error(node: &str, defect: &DecodeDefect, place: &str) -> Error {
         DecodeDefect::Field(_) => record_invalid(message).hint(
             "correct the input, or set `on_undecodable = \"skip\"` or \"dead-letter\" for the source to go on without such records",
         ),
+        DecodeDefect::Registry(_) => schema_registry_failed(message)
+            .hint("check that the schema registry is up, that its address is right, and that the credentials may read"),
         DecodeDefect::Timestamp(_) => record_undecodable(message)
             .hint("correct `timestamp`, or set `on_undecodable = \"skip\"` for the source to skip such records"),
     }

@@ -26,10 +26,11 @@ pub(super) fn open_source(
     let (_, has_header) = config.connector.format();
     let planned = context.plan.records.decodings.get(&node.id).cloned();
     let decoding = planned.ok_or_else(|| error::internal(format!("source `{}` has no plan", node.id)))?;
-    let source = connector::open_source(&config.connector, &decoding, &context.connector_context(node), &positions)?;
+    let connector_context = context.connector_context(node);
+    let source = connector::open_source(&config.connector, &decoding, &connector_context, &positions)?;
     let keeps_watermark = config.watermark.is_some() && !context.options.reset_watermarks;
     let restored_watermark = restored.max_watermark().filter(|_| keeps_watermark).unwrap_or(NO_TIMESTAMP);
-    let decoder = SourceDecoder::new(&node.id, decoding, has_header)?;
+    let decoder = SourceDecoder::new(&node.id, decoding, has_header)?.interrupted_by(&connector_context.interrupt);
     let watermarks = WatermarkGenerator::new(config.watermark.clone(), restored_watermark, clock.clone());
     let batch_records = context.plan.pipeline.batch.records;
     Ok(SourceReader {

@@ -13,6 +13,7 @@ use super::sink_format::sink_format;
 use super::source_outputs::{DescribedSource, SourceConsumer, plan_source, source_format};
 use crate::error::{self, Result};
 use crate::format::SourceDecoding;
+use crate::format::avro::{AvroReading, AvroWriting};
 use crate::model::row::RowSchema;
 use crate::pipeline::{Aggregate, InputRole, NodeInput, NodeKind, OperatorNode, OutputPort, PipelineNode, SourceNode};
 use crate::runtime::plan::functions::FunctionPlans;
@@ -77,15 +78,28 @@ fn input_index(role: InputRole) -> usize {
     }
 }
 
-/// Plans the records of all nodes. Adds the native functions to `functions`.
+/// What is known of the records that a source reads or a sink writes.
+#[derive(Default)]
+pub(in crate::runtime::plan) struct KnownRecords {
+    /// The names of the columns of CSV, or of the fields of Avro.
+    pub(in crate::runtime::plan) columns: Option<Vec<String>>,
+    /// How a source reads Avro.
+    pub(in crate::runtime::plan) reading: Option<AvroReading>,
+    /// How a sink writes Avro.
+    pub(in crate::runtime::plan) writing: Option<AvroWriting>,
+}
+
+/// Plans the records of all nodes, of which `known` is known. Adds the native functions to `functions`.
 pub(in crate::runtime::plan) fn plan_records(
     nodes: &[PipelineNode],
-    columns: &[Option<Vec<String>>],
+    known: &[KnownRecords],
     functions: &mut FunctionPlans,
 ) -> Result<PlannedRecords> {
+    let columns: &[Option<Vec<String>>] = &known.iter().map(|known| known.columns.clone()).collect::<Vec<_>>();
     let needs = input_needs(PlannedNodes { nodes, functions, columns })?;
     let mut planner = RecordPlanner {
         nodes,
+        known,
         columns,
         functions,
         needs,
@@ -101,6 +115,7 @@ pub(in crate::runtime::plan) fn plan_records(
 
 struct RecordPlanner<'a> {
     nodes: &'a [PipelineNode],
+    known: &'a [KnownRecords],
     columns: &'a [Option<Vec<String>>],
     functions: &'a mut FunctionPlans,
     needs: Vec<Vec<InputNeed>>,
@@ -173,7 +188,12 @@ impl<'a> RecordPlanner<'a> {
     }
 
     fn source(&mut self, index: usize, source: &SourceNode) -> Result<NodeRecords> {
-        let described = DescribedSource { node: &self.nodes[index], source, columns: self.columns[index].as_deref() };
+        let described = DescribedSource {
+            node: &self.nodes[index],
+            source,
+            columns: self.columns[index].as_deref(),
+            avro: self.known[index].reading.as_ref(),
+        };
         let (mut edges, mut consumers) = (Vec::new(), Vec::new());
         for (reader, node) in self.nodes.iter().enumerate() {
             for (at, input) in node.inputs.iter().enumerate() {
@@ -225,7 +245,7 @@ impl<'a> RecordPlanner<'a> {
             .collect();
         match &node.kind {
             NodeKind::Source(_) => Ok([None, None]),
-            NodeKind::Sink(sink) => Ok([sink_format(node, sink, &formats)?, None]),
+            NodeKind::Sink(sink) => Ok([sink_format(node, sink, &formats, self.known[index].writing.as_ref())?, None]),
             NodeKind::Operator(OperatorNode { rows: Some(rows), .. }) => {
                 let common = common_format(&formats);
                 let is_whole = self.needs[index].iter().all(InputNeed::is_whole);

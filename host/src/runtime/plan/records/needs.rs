@@ -194,7 +194,9 @@ fn need_of_sink(sink: &SinkNode) -> InputNeed {
     }
     match encoding.format {
         Some(SinkFormat::Raw) => InputNeed::Raw,
-        Some(SinkFormat::Csv | SinkFormat::Ndjson) => InputNeed::Rows { fields: Vec::new(), rest: OtherFields::All },
+        Some(SinkFormat::Csv | SinkFormat::Ndjson | SinkFormat::Avro) => {
+            InputNeed::Rows { fields: Vec::new(), rest: OtherFields::All }
+        }
         None => InputNeed::as_read(),
     }
 }

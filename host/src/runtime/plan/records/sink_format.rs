@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::mismatch::schema_mismatch;
 use crate::error::{Error, Result};
+use crate::format::avro::{AvroWriting, check_row};
 use crate::model::row::{Field, FieldType, RowSchema, did_you_mean};
 use crate::pipeline::{PipelineNode, SinkFormat, SinkNode};
 use crate::runtime::records::record_format::RecordFormat;
@@ -14,6 +15,25 @@ pub(super) fn sink_format(
     node: &PipelineNode,
     sink: &SinkNode,
     inputs: &[(&str, RecordFormat)],
+    avro: Option<&AvroWriting>,
+) -> Result<Option<RecordFormat>> {
+    let format = row_format(node, sink, inputs, avro)?;
+    if let (Some(avro), Some(RecordFormat::Row(schema))) = (avro, &format) {
+        check_row(avro, schema).map_err(|why| {
+            let producer = inputs.first().map_or("its input", |(producer, _)| producer);
+            let reason = format!("they cannot be written as Avro: {why}");
+            let hint = "name the fields to write: columns = [\"a\", \"b\"]; or correct the schema";
+            schema_mismatch(node, producer, &reason).hint(hint).about(&node.id, "format")
+        })?;
+    }
+    Ok(format)
+}
+
+fn row_format(
+    node: &PipelineNode,
+    sink: &SinkNode,
+    inputs: &[(&str, RecordFormat)],
+    avro: Option<&AvroWriting>,
 ) -> Result<Option<RecordFormat>> {
     let encoding = &sink.encoding;
     if matches!(encoding.format, None | Some(SinkFormat::Raw)) {
@@ -36,11 +56,26 @@ pub(super) fn sink_format(
             Ok(row(fields))
         }
         (Some(columns), None) => {
-            Ok(row(columns.iter().map(|name| Field::new(name.clone(), FieldType::Json, true)).collect()))
+            let known =
+                avro.and_then(|avro| avro.schema.as_ref()).map(|schema| schema.row_fields()).unwrap_or_default();
+            let field = |name: &String| {
+                let typed = known.iter().find(|field| field.name == *name).cloned();
+                typed.unwrap_or_else(|| Field::new(name.clone(), FieldType::Json, true))
+            };
+            Ok(row(columns.iter().map(field).collect()))
         }
-        (None, Some((_, schema))) if encoding.format == Some(SinkFormat::Csv) => {
+        (None, Some((_, schema))) if matches!(encoding.format, Some(SinkFormat::Csv | SinkFormat::Avro)) => {
             Ok(Some(RecordFormat::Row(schema.clone())))
         }
+        (None, None) if encoding.format == Some(SinkFormat::Avro) => match avro.and_then(|avro| avro.schema.as_ref()) {
+            Some(schema) => Ok(row(schema.row_fields())),
+            None => {
+                let producer = inputs.first().map_or("its input", |(producer, _)| producer);
+                let reason = "the types of the fields are not known, because these records are JSON";
+                let hint = "set the schema of the sink: schema = \"FILE.avsc\"";
+                Err(schema_mismatch(node, producer, reason).hint(hint).about(&node.id, "format"))
+            }
+        },
         (None, None) if encoding.format == Some(SinkFormat::Csv) => {
             let producer = inputs.first().map_or("its input", |(producer, _)| producer);
             let reason = "the columns of CSV are not known, because these records are JSON";

@@ -8,6 +8,7 @@ use super::input_need::{InputNeed, NeededField, OtherFields};
 use super::mismatch::{schema_mismatch, with_formats};
 use super::needed_fields::{DecodedField, merge_fields};
 use crate::error::{self, Error, Result};
+use crate::format::avro::{AvroReading, check_field};
 use crate::format::{RecordDecoder, SourceDecoding};
 use crate::model::row::{Field, FieldType, RowSchema, did_you_mean};
 use crate::pipeline::{FileFormat, KeySelector, PipelineNode, SourceNode, SourceTimestamp, TimestampSelector};
@@ -19,6 +20,8 @@ pub(super) struct DescribedSource<'a> {
     pub(super) node: &'a PipelineNode,
     pub(super) source: &'a SourceNode,
     pub(super) columns: Option<&'a [String]>,
+    /// The schema of records of Avro.
+    pub(super) avro: Option<&'a AvroReading>,
 }
 
 /// An input that reads the main output of a source.
@@ -70,6 +73,7 @@ pub(super) fn plan_source(
     let decoding = SourceDecoding {
         format: connector.format().0,
         settings: decoding.clone(),
+        avro: source.avro.cloned(),
         rows,
         wants_raw,
         timestamp: timestamp.as_ref().and_then(SourceTimestamp::selector).cloned(),
@@ -100,7 +104,7 @@ impl DescribedSource<'_> {
         let format = self.format();
         let (fields, rest) = match consumer.need {
             InputNeed::Nothing | InputNeed::Raw => return Ok(Wanted::Text),
-            InputNeed::Json if format != FileFormat::Csv => return Ok(Wanted::Text),
+            InputNeed::Json if !matches!(format, FileFormat::Csv | FileFormat::Avro) => return Ok(Wanted::Text),
             InputNeed::Json => (&[][..], OtherFields::All),
             InputNeed::Rows { fields, rest } => (&fields[..], *rest),
         };
@@ -134,7 +138,7 @@ impl DescribedSource<'_> {
     /// Returns the names of all fields, as far as they are known.
     fn all_names(&self) -> Vec<String> {
         match (self.format(), self.columns) {
-            (FileFormat::Csv, Some(columns)) => columns.to_vec(),
+            (FileFormat::Csv | FileFormat::Avro, Some(columns)) => columns.to_vec(),
             (FileFormat::Lines, _) => vec!["line".to_owned()],
             _ => self.source.decoding.fields.iter().map(|field| field.name.clone()).collect(),
         }
@@ -145,9 +149,14 @@ impl DescribedSource<'_> {
         if let Some(fixed) = self.source.decoding.fields.iter().find(|field| field.name == name) {
             return DecodedField { field: fixed.clone(), is_typed: true };
         }
+        let fields = self.avro.map(|avro| avro.schema.row_fields()).unwrap_or_default();
+        if let Some(field) = fields.into_iter().find(|field| field.names().any(|own| own == name)) {
+            let field = Field { name: name.to_owned(), aliases: Vec::new(), ..field };
+            return DecodedField { field, is_typed: false };
+        }
         let (value, nullable) = match self.format() {
             FileFormat::Csv => (FieldType::String, true),
-            FileFormat::Ndjson => (FieldType::Json, true),
+            FileFormat::Ndjson | FileFormat::Avro => (FieldType::Json, true),
             FileFormat::Lines | FileFormat::Raw => (FieldType::String, false),
         };
         DecodedField { field: Field::new(name, value, nullable), is_typed: false }
@@ -164,10 +173,13 @@ impl DescribedSource<'_> {
         Ok(Some(match &needed.value {
             Some(value) if !is_fixed => {
                 // Each record may have another of the names.
-                let has_aliases = self.format() == FileFormat::Ndjson;
+                let has_aliases = matches!(self.format(), FileFormat::Ndjson | FileFormat::Avro);
                 let aliases = if has_aliases { needed.names[1..].to_vec() } else { Vec::new() };
                 let default = needed.default.clone().filter(|_| has_aliases);
                 let field = Field { aliases, default, ..Field::new(name, value.clone(), needed.nullable) };
+                if let Some(avro) = self.avro {
+                    check_field(&avro.schema, &field).map_err(|why| self.unfit(&why, needed, consumer))?;
+                }
                 DecodedField { field, is_typed: true }
             }
             _ => default,
@@ -179,6 +191,7 @@ impl DescribedSource<'_> {
         let mut names = needed.names.iter();
         let found = match (self.format(), self.columns) {
             (FileFormat::Csv, Some(columns)) => names.find(|name| columns.contains(name)),
+            (FileFormat::Avro, _) => names.find(|name| self.avro.is_some_and(|avro| avro.schema.has_field(name))),
             (FileFormat::Csv, None) if self.source.connector.format().1 => None,
             (FileFormat::Csv, None) => names.find(|name| unnamed_column(name).is_some()),
             (FileFormat::Lines, _) => names.find(|name| *name == "line"),
@@ -211,6 +224,10 @@ impl DescribedSource<'_> {
                 let reason = format!("a line has only the field `line`, so there is no field `{name}`");
                 (reason, "set the source's `format` to \"csv\" or \"ndjson\"")
             }
+            (FileFormat::Avro, ..) => {
+                let reason = format!("its schema has no field `{name}`{}", did_you_mean(name, known.clone()));
+                (reason, "correct the name, or make the field optional")
+            }
             _ => {
                 let reason = format!("it has no column `{name}`{}", did_you_mean(name, known.clone()));
                 (reason, "correct the name, or make the field optional")
@@ -223,6 +240,18 @@ impl DescribedSource<'_> {
         let needs = needed_text(consumer.need);
         let error = schema_mismatch(consumer.node, id, &reason).hint(hint);
         with_formats(error, consumer.node, id, (&listed, &needs)).about(&consumer.node.id, consumer.key)
+    }
+
+    /// The type of a field is not one that its type in the schema of Avro can be read as.
+    #[cold]
+    fn unfit(&self, why: &str, needed: &NeededField, consumer: &SourceConsumer<'_>) -> Error {
+        let id = &self.node.id;
+        let field = self.untyped(&needed.names[0]).field;
+        let sign = if field.nullable { "?" } else { "" };
+        let emitted = format!("{{{}:{}{sign}}}", field.name, field.value);
+        let error = schema_mismatch(consumer.node, id, why).hint("declare the field with the type that the source has");
+        with_formats(error, consumer.node, id, (&emitted, &needed_text(consumer.need)))
+            .about(&consumer.node.id, consumer.key)
     }
 
     /// Checks that the timestamp and the fields can be decoded: a column may be missing, or its name may occur twice.

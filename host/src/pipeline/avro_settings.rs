@@ -1,0 +1,82 @@
+//! Where the schema of records of Avro is found: in a file, or in a schema registry.
+
+use std::path::PathBuf;
+
+use super::secret_reference::SecretReference;
+use super::toml_reader::{TomlItem, TomlSection};
+use crate::error::Result;
+
+/// The settings of sources and sinks with `format = "avro"`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AvroSettings {
+    /// A file with the schema.
+    pub schema: Option<PathBuf>,
+    /// The registry. The id of its schema is in front of each record.
+    pub registry: Option<RegistrySettings>,
+}
+
+/// A schema registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// Its address, with `http` or `https`.
+    pub url: String,
+    /// The name under which it keeps the schemas of the topic. By default the topic and `-value`.
+    pub subject: Option<String>,
+    /// The user of the registry.
+    pub username: Option<String>,
+    /// The user's password.
+    pub password: Option<SecretReference>,
+    /// Whether a sink registers a schema that the registry lacks.
+    pub register: bool,
+}
+
+/// The settings that [`avro`] reads.
+pub(super) const AVRO_KEYS: [&str; 2] = ["schema", "registry"];
+
+/// Reads `schema` and `registry`. `is_avro` tells whether they have an effect, `is_sink` whether the section is a sink.
+pub(super) fn avro(section: &TomlSection<'_>, is_avro: bool, is_sink: bool) -> Result<Option<AvroSettings>> {
+    for key in AVRO_KEYS {
+        if let Some(item) = section.get(key).filter(|_| !is_avro) {
+            return Err(item.invalid("has no effect without format = \"avro\""));
+        }
+    }
+    if !is_avro {
+        return Ok(None);
+    }
+    let schema = section.get("schema").map(|item| item.string().map(PathBuf::from)).transpose()?;
+    let registry = section.get("registry").map(|item| registry(&item, is_sink)).transpose()?;
+    if schema.is_none() && registry.is_none() && !is_sink {
+        let error = section.need("format")?.invalid("is \"avro\", which needs the schema of the records");
+        return Err(
+            error.hint("name a file: schema = \"FILE.avsc\"; or a registry: registry = { url = \"http://HOST:PORT\" }")
+        );
+    }
+    Ok(Some(AvroSettings { schema, registry }))
+}
+
+fn registry(item: &TomlItem<'_>, is_sink: bool) -> Result<RegistrySettings> {
+    let section = item.section()?;
+    section.check_keys(&["url", "subject", "username", "password", "register"])?;
+    let text = |key: &str| section.get(key).map(|item| item.string().map(str::to_owned)).transpose();
+    let url = section.need("url")?;
+    if !url.string()?.starts_with("http://") && !url.string()?.starts_with("https://") {
+        return Err(url.invalid("must begin with http:// or https://"));
+    }
+    if let Some(register) = section.get("register").filter(|_| !is_sink) {
+        return Err(register.invalid("has no effect on a source, which registers nothing"));
+    }
+    let password = section.get("password").map(|item| item.secret()).transpose()?;
+    let username = text("username")?;
+    if username.is_none()
+        && let Some(password) = section.get("password")
+    {
+        return Err(password.invalid("has no effect without a `username`"));
+    }
+    Ok(RegistrySettings {
+        url: url.string()?.to_owned(),
+        subject: text("subject")?,
+        username,
+        password,
+        register: section.get("register").map(|item| item.bool()).transpose()?.unwrap_or(true),
+    })
+}
