@@ -24,6 +24,14 @@ const CONNECTORS: &[&Connector] = &[
         sink: None,
     },
     &Connector {
+        name: "http",
+        source: Some(SourceConnector {
+            settings: &[Setting::new("auth", ""), Setting::new("dedup", ""), Setting::new("max_body", ""), Setting::new("headers", "")],
+            read: |section| source(section, None),
+        }),
+        sink: None,
+    },
+    &Connector {
         name: "socket",
         source: Some(SourceConnector { settings: &[Setting::required("address")], read: |section| source(section, Some("address")) }),
         sink: None,

@@ -1,4 +1,5 @@
-//! Measures what bad functions cost others: `cargo xtask bench faults [-- --calls 300 --seconds 10 --parts calls,commands,fairness]`.
+//! Measures what bad functions cost others: `cargo xtask bench faults [-- --calls 300 --seconds 10
+//! --parts calls,commands,fairness,regions]`.
 //!
 //! - `calls`, on one thread without a job. A guest loops; `endless_guest_over_deadline_ms_p99` is the processor time of a call beyond its
 //!   deadline, for deadlines of 7, 20 and 50 ms. A guest traps, and the next record needs a new instance;
@@ -8,6 +9,8 @@
 //!   subtasks. A stop is heard once the job shows it; SIGTERM once the server accepts no connection.
 //! - `fairness`: the throughput of a job with a function and a keyed function, two subtasks each, alone and beside a job whose function
 //!   loops. `neighbour_fair_share_N` is its part of half of its throughput alone, beside N looping subtasks.
+//! - `regions`: a job of two regions. `region_untouched_share` is the throughput of one while the other fails on each of its records and
+//!   restarts, divided by its throughput while the other works. `region_restarts_per_s` tells how often that is.
 //!
 //! Prints a table and writes `faults.json` into `COFFERDAM_BENCH_DIR`.
 
@@ -50,6 +53,10 @@ fn main() {
     if wanted("fairness") {
         let seconds = Duration::from_secs(options.number("seconds", 10).max(1));
         fairness(seconds, options.number("rounds", 3).max(1), &mut metrics);
+    }
+    if wanted("regions") {
+        let seconds = Duration::from_secs(options.number("seconds", 10).max(1));
+        regions(seconds, options.number("rounds", 3).max(1), &mut metrics);
     }
     write_report("faults", &metrics);
 }
@@ -313,12 +320,66 @@ fn fairness(seconds: Duration, rounds: u64, metrics: &mut Metrics) {
     let _ = fs::remove_dir_all(&folder);
 }
 
+// Regions.
+
+/// A region with a function and a keyed function, and a region whose function traps on a record that begins with `!`.
+fn two_regions(name: &str, mark: &str) -> String {
+    format!(
+        "name = \"{name}\"\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 1000000\ndelay = \"20ms\"\n\
+         [source.ticks]\nconnector = \"generator\"\ntemplate = \"{{key}},{{n}}\"\n\
+         [operator.forward]\ninput = \"ticks\"\ncomponent = \"relay@1\"\nfunction = \"forward\"\n\
+         [operator.count]\ninput = \"forward\"\nkey = \"emitted\"\ncomponent = \"relay@1\"\nfunction = \"count\"\n\
+         [sink.drop]\ninput = \"count\"\nconnector = \"blackhole\"\n\
+         [source.other]\nconnector = \"generator\"\ntemplate = \"{mark}{{n}}\"\nrate = 20\n\
+         [operator.trap]\ninput = \"other\"\ncomponent = \"misbehaving@1\"\nfunction = \"trap\"\n\
+         [sink.other-drop]\ninput = \"trap\"\nconnector = \"blackhole\"\n"
+    )
+}
+
+fn regions(seconds: Duration, rounds: u64, metrics: &mut Metrics) {
+    let (server, folder) = start("faults-regions");
+    let measure = |name: &str, mark: &str| {
+        let job = server.api.submit_ok(&two_regions(name, mark)).expect("the job is accepted");
+        wait_for(&server, &job, "the first region runs", |job| counted(job) > 0.0);
+        thread::sleep(Duration::from_secs(2));
+        let restarts = || server.api.job(&job).expect("the job exists")["restarts"].as_f64().unwrap_or(0.0);
+        let before = restarts();
+        let records = throughput_in(&server, &job, seconds, &["RUNNING", "RESTARTING"]);
+        let restarted = (restarts() - before) / seconds.as_secs_f64();
+        heard_ms(&server, &job, "cancel", is_canceled);
+        (records, restarted)
+    };
+    let (mut shares, mut restarts) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let (calm, _) = measure(&format!("calm-{round}"), "");
+        let (restless, restarted) = measure(&format!("restless-{round}"), "!");
+        assert!(restarted > 0.0, "the other region does not restart");
+        shares.push(restless / calm);
+        restarts.push(restarted);
+    }
+    show(metrics, "region_restarts_per_s", median(&restarts), 1);
+    show(metrics, "region_untouched_share", median(&shares), 3);
+    drop(server);
+    let _ = fs::remove_dir_all(&folder);
+}
+
+/// Records that the keyed function of a job has taken.
+fn counted(job: &serde_json::Value) -> f64 {
+    let operators = job["operators"].as_array().into_iter().flatten();
+    operators.filter(|node| node["id"] == "count").filter_map(|node| node["records_in"].as_f64()).sum()
+}
+
 /// Records per second that the keyed function of a job takes.
 fn throughput(server: &Server, job: &str, seconds: Duration) -> f64 {
+    throughput_in(server, job, seconds, &["RUNNING"])
+}
+
+/// The same for a job that is in one of these states.
+fn throughput_in(server: &Server, job: &str, seconds: Duration, states: &[&str]) -> f64 {
     let counted = || {
         let shown = server.api.job(job).expect("the job exists");
-        assert!(shown["status"] == "RUNNING", "{shown}");
-        shown["operators"][2]["records_in"].as_u64().expect("a number") as f64
+        assert!(states.iter().any(|state| shown["status"] == *state), "{shown}");
+        counted(&shown)
     };
     let (start, before) = (Instant::now(), counted());
     thread::sleep(seconds);

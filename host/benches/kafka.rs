@@ -323,6 +323,7 @@ fn run_ours(folder: &Path) {
         component_bytes_max: 1 << 30,
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
+        shutdown_time: cofferdam::job::SHUTDOWN_TIME,
         limit_ceilings: Default::default(),
         compile_in: CompileMode::ThisProcess,
         code_cache: None,

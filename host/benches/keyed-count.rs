@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cofferdam::clock::SystemClock;
-use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
+use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
 use cofferdam::sandbox::CompileMode;
 use cofferdam::state;
 use serde::{Deserialize, Serialize};
@@ -296,6 +296,7 @@ fn run_ours(folder: &Path, records: u64) {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         limit_ceilings: Default::default(),
+        shutdown_time: SHUTDOWN_TIME,
         compile_in: CompileMode::ThisProcess,
         code_cache: None,
         policy: Default::default(),

@@ -299,6 +299,7 @@ fn restore(
         runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
+        ingest: None,
         listener: Arc::new(move |event| {
             let _ = events.send(event);
         }),

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam::access::PipelinePaths;
 use cofferdam::clock::SystemClock;
-use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
+use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
 use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
 use cofferdam::permits::JobShare;
 use cofferdam::pipeline::PipelineSpec;
@@ -87,6 +87,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         limit_ceilings: Default::default(),
+        shutdown_time: SHUTDOWN_TIME,
         compile_in: CompileMode::ThisProcess,
         code_cache: None,
         policy: Default::default(),
@@ -305,6 +306,7 @@ fn run_timers(count: u64) {
         runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
+        ingest: None,
         listener: Arc::new(|event| {
             if let SubtaskEvent::Failed(failure) = event {
                 panic!("{failure:?}");

@@ -121,6 +121,9 @@ codes! {
     savepoint_exists = "savepoint-exists", Conflict;
     source_missing = "source-missing", Invalid;
     source_failed = "source-failed", Environment;
+    source_behind = "source-behind", Conflict;
+    peer_unreachable = "peer-unreachable", Environment;
+    peer_denied = "peer-denied", Invalid;
     source_encoding = "source-encoding", Invalid;
     schema_registry_failed = "schema-registry-failed", Environment;
     schema_unreadable = "schema-unreadable", Invalid;
@@ -152,6 +155,12 @@ codes! {
     request_too_large = "request-too-large", TooLarge;
     request_timeout = "request-timeout", Invalid;
     server_busy = "server-busy", Environment;
+    ingest_busy = "ingest-busy", Environment;
+    ingest_failed = "ingest-failed", Environment;
+    ingest_corrupt = "ingest-corrupt", Corrupt;
+    ingest_unauthorized = "ingest-unauthorized", Invalid;
+    idempotency_key_reused = "idempotency-key-reused", Invalid;
+    request_in_progress = "request-in-progress", Conflict;
     server_unreachable = "server-unreachable", Environment;
     toolchain_missing = "toolchain-missing", Environment;
     build_failed = "build-failed", Invalid;

@@ -1,11 +1,13 @@
 //! The `cofferdam` binary: parses the command line and runs `serve`. [`cofferdam::cli`] runs the other commands.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::net::SocketAddr;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use clap::Parser;
 use cofferdam::cli::{self, Cli, CliCommand, ServeArgs};
 use cofferdam::clock::SystemClock;
@@ -15,13 +17,15 @@ use cofferdam::job::{Host, HostOptions};
 use cofferdam::pipeline::LimitCeilings;
 use cofferdam::stdio::{self, LogWriter};
 use cofferdam::{allocator, escape, state};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 /// Interval at which the server checks that its data folder still exists.
 const DATA_DIR_CHECK: Duration = Duration::from_millis(500);
-/// Time that a stopping server waits for its jobs. They resume from their checkpoints in any case.
-const SHUTDOWN_TIME: Duration = Duration::from_secs(60);
+/// Time that a stopping server waits for its jobs beyond `--shutdown-timeout`. They resume from their checkpoints in any case.
+const JOBS_TIME: Duration = Duration::from_secs(50);
 /// Time that a stopping server then waits for requests in progress.
 const REQUESTS_TIME: Duration = Duration::from_secs(1);
 
@@ -101,6 +105,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
     let component_bytes_max = args.component_max.as_u64();
     let limit_ceilings =
         LimitCeilings::parse(&args.max_limit).map_err(|why| request_invalid(format!("--max-limit: {why}")))?;
+    let shutdown_time = Duration::from(args.shutdown_timeout);
     let policy = args.access_policy(&data_dir)?;
     let secrets = policy.secrets().clone();
     stdio::redact_stderr(move |text| secrets.redact(text).into_owned());
@@ -114,24 +119,28 @@ fn serve(args: &ServeArgs) -> Result<()> {
         checkpoint_storage: args.checkpoint_storage.clone(),
         instances_max: args.instances,
         limit_ceilings,
+        shutdown_time,
         compile_in: args.compile.compile_mode(),
         code_cache: None,
         policy,
         runtime: storage.handle().clone(),
     })?;
-    let listener = requests.block_on(http::bind(args.listen))?;
-    let address =
-        listener.local_addr().map_err(|error| internal(format!("the address of the listener is unknown: {error}")))?;
+    let (listener, address) = requests.block_on(listen(args.listen))?;
     if !address.ip().is_loopback() {
         stdio::tell(format_args!(
             "warning: {address} can be reached from other machines, but there is no authentication yet"
         ));
     }
+    let ingest = listen_for_records(args, &requests, &host)?;
     let resumed = host.resume_jobs();
     let router = http::router(host.clone(), component_bytes_max, AllowedHosts::new(address, args.allow_host.clone()));
     let folder = data_dir.display().to_string();
-    let ready =
-        format!("data folder {}, jobs resumed: {resumed}\nlistening on http://{address}\n", escape::one_line(&folder));
+    let records = ingest.as_ref().map(|(_, address)| format!("records are accepted at http://{address}\n"));
+    let ready = format!(
+        "data folder {}, jobs resumed: {resumed}\n{}listening on http://{address}\n",
+        escape::one_line(&folder),
+        records.unwrap_or_default()
+    );
     // The server must not wait for a reader of stdout.
     stdio::stdout().offer(ready.as_bytes());
     let mut lost = Ok(());
@@ -143,12 +152,52 @@ fn serve(args: &ServeArgs) -> Result<()> {
         // Uploads that are still being compiled are answered now, so that they do not delay the shutdown.
         host.stop_compiling();
     };
-    requests.block_on(http::serve(listener, router, stop));
-    requests.spawn(exit_if_stuck(host.clone()));
+    requests.block_on(serve_both(
+        (listener, router),
+        ingest.map(|(listener, _)| (listener, http::ingest_router(host.clone()))),
+        stop,
+    ));
+    requests.spawn(exit_if_stuck(host.clone(), shutdown_time.saturating_add(JOBS_TIME)));
     host.shutdown();
     requests.shutdown_timeout(REQUESTS_TIME);
     storage.shutdown_timeout(REQUESTS_TIME);
     lost
+}
+
+/// Listens on an address. Returns the address with its port.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = http::bind(address).await?;
+    let address =
+        listener.local_addr().map_err(|error| internal(format!("the address of the listener is unknown: {error}")))?;
+    Ok((listener, address))
+}
+
+/// Listens for records, if an address for them is given.
+fn listen_for_records(args: &ServeArgs, requests: &Runtime, host: &Host) -> Result<Option<(TcpListener, SocketAddr)>> {
+    let Some(address) = args.ingest_listen else { return Ok(None) };
+    let (listener, address) = requests.block_on(listen(address))?;
+    host.set_has_ingest_listener();
+    if !address.ip().is_loopback() {
+        stdio::tell(format_args!(
+            "warning: {address} can be reached from other machines; sources without `auth` take records from everyone"
+        ));
+    }
+    Ok(Some((listener, address)))
+}
+
+/// Serves the API and, if there is one, the listener for records, until `stop` resolves.
+async fn serve_both(api: (TcpListener, Router), ingest: Option<(TcpListener, Router)>, stop: impl Future<Output = ()>) {
+    let (stopping, stopped) = oneshot::channel::<()>();
+    let api = http::serve(api.0, api.1, async {
+        stop.await;
+        drop(stopping);
+    });
+    let ingest = async {
+        if let Some((listener, router)) = ingest {
+            http::serve(listener, router, async { drop(stopped.await) }).await;
+        }
+    };
+    tokio::join!(api, ingest);
 }
 
 /// Waits until the data folder is gone, and returns the error.
@@ -162,10 +211,10 @@ async fn data_dir_lost(host: &Host) -> Error {
 }
 
 /// Exits the process on a second signal, or if its jobs do not end in time. They resume from their checkpoints.
-async fn exit_if_stuck(host: Host) {
+async fn exit_if_stuck(host: Host, time: Duration) {
     let why = tokio::select! {
         () = cli::second_stop_signal() => "it received a second signal to stop",
-        () = tokio::time::sleep(SHUTDOWN_TIME) => {
+        () = tokio::time::sleep(time) => {
             // On a thread of its own, so that a lock that is held cannot keep the process.
             let marked = tokio::task::spawn_blocking(move || host.fail_stuck_restores());
             let _ = tokio::time::timeout(REQUESTS_TIME, marked).await;

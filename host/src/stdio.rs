@@ -59,8 +59,21 @@ pub enum OfferOutcome {
     Full,
 }
 
+impl OfferOutcome {
+    /// Returns the stream offset behind the text, if it was accepted.
+    pub fn taken(self) -> Option<u64> {
+        match self {
+            OfferOutcome::Taken(offset) => Some(offset),
+            OfferOutcome::Full => None,
+        }
+    }
+}
+
 /// Replaces text of the standard error, see [`redact_stderr`].
-static REDACT: OnceLock<Box<dyn Fn(&str) -> String + Send + Sync>> = OnceLock::new();
+static REDACT: OnceLock<RedactText> = OnceLock::new();
+
+/// Returns a text without what must not leave the process.
+type RedactText = Box<dyn Fn(&str) -> String + Send + Sync>;
 
 static STDOUT: StandardStream = StandardStream::new("stdout", || Box::new(io::stdout()));
 static STDERR: StandardStream = StandardStream::new("stderr", || Box::new(io::stderr()));

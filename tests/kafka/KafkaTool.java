@@ -35,6 +35,7 @@ import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
@@ -165,8 +166,36 @@ public final class KafkaTool {
     if (request.has("config")) {
       request.get("config").fields().forEachRemaining(entry -> config.put(entry.getKey(), entry.getValue().asText()));
     }
-    admin.createTopics(List.of(topic.configs(config))).all().get();
+    long deadline = System.nanoTime() + Duration.ofSeconds(60).toNanos();
+    while (true) {
+      try {
+        admin.createTopics(List.of(topic.configs(config))).all().get();
+        break;
+      } catch (java.util.concurrent.ExecutionException error) {
+        // A broker on a busy machine loses its session for a moment.
+        if (!(error.getCause() instanceof InvalidReplicationFactorException) || System.nanoTime() > deadline) {
+          throw error;
+        }
+        Thread.sleep(100);
+      }
+    }
+    // The broker knows the topic a moment later than the controller.
+    while (!isKnown(topic(request))) {
+      if (System.nanoTime() > deadline) {
+        throw new IllegalStateException("the topic has no leader");
+      }
+      Thread.sleep(20);
+    }
     return null;
+  }
+
+  private boolean isKnown(String topic) throws InterruptedException {
+    try {
+      return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().stream()
+          .allMatch(partition -> partition.leader() != null && !partition.leader().isEmpty());
+    } catch (java.util.concurrent.ExecutionException unknown) {
+      return false;
+    }
   }
 
   private KafkaProducer<byte[], byte[]> producer(String transactionalId) {

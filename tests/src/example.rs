@@ -7,10 +7,16 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{Checkout, Difference, Script, committed_lines, difference};
+use crate::{Checkout, Difference, KafkaBroker, KafkaInstallation, Script, committed_lines, difference};
 
 /// Socket address in an example's pipeline file. A run replaces it by the address of its own server.
 const ADDRESS: &str = "127.0.0.1:9999";
+
+/// Address of a Kafka broker in an example's pipeline file. A run replaces it by the address of its own broker.
+const BROKERS: &str = "127.0.0.1:9092";
+/// Beginning of the names of files that are about a topic: `data/topic-NAME.tsv` has its records, `expected/topic-NAME.txt` what it must
+/// contain in the end.
+const TOPIC: &str = "topic-";
 
 /// A folder below `examples/`.
 pub struct Example {
@@ -88,7 +94,10 @@ impl Example {
         connections: Vec<Vec<u8>>,
     ) -> Result<Outcome> {
         let script = Script::start(connections)?;
-        fs::write(dir.join("pipeline.toml"), pipeline.replace(ADDRESS, &script.address.to_string()))?;
+        let kafka = self.start_kafka(checkout, dir, pipeline)?;
+        let brokers = kafka.as_ref().map_or_else(|| BROKERS.to_owned(), KafkaBroker::servers);
+        let pipeline = pipeline.replace(ADDRESS, &script.address.to_string()).replace(BROKERS, &brokers);
+        fs::write(dir.join("pipeline.toml"), pipeline)?;
         copy(&self.folder.join("data"), &dir.join("data"))?;
         let component = dir.join("target/component");
         fs::create_dir_all(&component)?;
@@ -102,11 +111,39 @@ impl Example {
             .with_context(|| format!("{command:?} ended with {}", output.status))?;
         let (mut lines, mut differences) = (Vec::new(), Vec::new());
         for (sink, expected) in self.expected()? {
-            let actual = committed_lines(&dir.join("out").join(&sink))?;
+            let actual = match (sink.strip_prefix(TOPIC), &kafka) {
+                (Some(topic), Some(kafka)) => topic_lines(kafka, topic)?,
+                _ => committed_lines(&dir.join("out").join(&sink))?,
+            };
             differences.extend(difference(&expected, &actual).map(|difference| (sink.clone(), difference)));
             lines.push((sink, actual));
         }
         Ok(Outcome { job, lines, differences })
+    }
+
+    /// Starts a broker with the topics of the example, if its pipeline uses one.
+    fn start_kafka(&self, checkout: &Checkout, dir: &Path, pipeline: &str) -> Result<Option<KafkaBroker>> {
+        if !pipeline.contains(BROKERS) {
+            return Ok(None);
+        }
+        let installation = KafkaInstallation::prepare(checkout)?;
+        let mut broker = KafkaBroker::create(&installation, &dir.join("kafka"))?;
+        broker.restart()?;
+        let client = broker.client();
+        for (sink, _) in self.expected()? {
+            if let Some(topic) = sink.strip_prefix(TOPIC) {
+                client.create_topic(topic, 3)?;
+            }
+        }
+        for name in names(&self.folder.join("data"))? {
+            let Some(topic) = name.strip_prefix(TOPIC).and_then(|name| name.strip_suffix(".tsv")) else { continue };
+            client.create_topic(topic, 3)?;
+            let text = fs::read_to_string(self.folder.join("data").join(&name))?;
+            let records: Vec<_> = text.lines().filter_map(|line| line.split_once('\t')).collect();
+            let records: Vec<_> = records.into_iter().map(|(key, value)| (Some(key), Some(value))).collect();
+            client.produce(topic, &records)?;
+        }
+        Ok(Some(broker))
     }
 
     /// Returns the text of its pipeline file.
@@ -125,6 +162,14 @@ impl Outcome {
         ensure!(differences.is_empty(), "the result differs from the expected one: {differences}");
         Ok(())
     }
+}
+
+/// Returns the values of a topic, sorted.
+fn topic_lines(kafka: &KafkaBroker, topic: &str) -> Result<Vec<String>> {
+    let records = kafka.client().read(topic)?;
+    let mut lines: Vec<String> = records.into_iter().map(|record| record.value.unwrap_or_default()).collect();
+    lines.sort_unstable();
+    Ok(lines)
 }
 
 /// Returns the names in a folder, sorted.

@@ -10,6 +10,7 @@ mod checkout;
 pub mod crash;
 mod example;
 mod guarded;
+mod ingest;
 mod kafka;
 pub mod kinds;
 pub mod late_flights;
@@ -26,6 +27,7 @@ pub use api::{Answer, Api};
 pub use checkout::Checkout;
 pub use example::{Example, Outcome};
 pub use guarded::{Guarded, not_refused};
+pub use ingest::{IngestAnswer, IngestClient, free_address, read_answer};
 pub use kafka::{
     KafkaBroker, KafkaClient, KafkaInstallation, KafkaPorts, KafkaRecord, missing_kafka_programs, without_kafka,
 };

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use cofferdam_tests::{Api, Checkout, Server, committed_lines, wait_until};
@@ -189,6 +192,112 @@ fn letters_survive_kills_and_a_replay_on_a_repaired_version_leaves_none() {
         scene.api().wait_for(&second, "FINISHED").unwrap();
         check_sums(&scene.dir, &records);
     }
+}
+
+/// Waits until the job has a letter for each third record, stops it, and returns its savepoint.
+fn stopped_with_letters(scene: &Scene, count: u64) -> (String, String) {
+    let records = records(count);
+    fs::write(scene.dir.join("records.csv"), records.join("\n") + "\n").unwrap();
+    let job = scene.api().submit_ok(&pipeline(&scene.dir, 1, "memory", 2)).unwrap();
+    scene.wait_for_letters(&job, count / 3);
+    let savepoint = scene.api().savepoint(&job, "stop", "").unwrap();
+    scene.api().wait_for(&job, "FINISHED").unwrap();
+    (job, savepoint)
+}
+
+fn continue_from(scene: &Scene, savepoint: &str) -> String {
+    let next = pipeline(&scene.dir, 2, "memory", 2);
+    let query = format!("/v1/jobs?from={savepoint}");
+    let submitted = scene.api().post(&query, "application/toml", next.as_bytes()).unwrap();
+    submitted.ok().unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn replays_at_once_replay_each_letter_once() {
+    let count = 900;
+    let scene = Scene::new("replays-at-once");
+    let (_, savepoint) = stopped_with_letters(&scene, count);
+    let job = continue_from(&scene, &savepoint);
+    scene.wait_for_letters(&job, count / 3);
+    let base = scene.api().base().to_owned();
+    let requests: Vec<_> = (0..6)
+        .map(|_| {
+            let (api, path) = (Api::new(&base), format!("/v1/jobs/{job}/dead-letters/replay"));
+            thread::spawn(move || api.post(&path, "application/json", b"{}").unwrap())
+        })
+        .collect();
+    let answers: Vec<_> = requests.into_iter().map(|request| request.join().unwrap()).collect();
+    let accepted = answers.iter().filter(|answer| answer.status < 300).count();
+    assert_eq!(accepted, 1, "one request takes all letters");
+    for refused in answers.iter().filter(|answer| answer.status >= 300) {
+        assert_eq!(refused.code(), "dead-letter-not-found");
+    }
+    scene.await_replays(&job, 1);
+    scene.wait_for_letters(&job, 0);
+    scene.api().savepoint(&job, "stop", "").unwrap();
+    scene.api().wait_for(&job, "FINISHED").unwrap();
+    check_sums(&scene.dir, &records(count));
+}
+
+#[test]
+fn a_kill_during_a_trial_leaves_nothing_of_it() {
+    let count = 600;
+    let mut scene = Scene::new("killed-trial");
+    let (_, savepoint) = stopped_with_letters(&scene, count);
+    let job = continue_from(&scene, &savepoint);
+    scene.wait_for_letters(&job, count / 3);
+    let (base, path) = (scene.api().base().to_owned(), format!("/v1/jobs/{job}/dead-letters/try"));
+    let begun = Arc::new(AtomicU64::new(0));
+    let trials = {
+        let begun = begun.clone();
+        thread::spawn(move || {
+            let body = json!({ "operator": "sum", "limit": 100 }).to_string();
+            let api = Api::new(&base);
+            loop {
+                begun.fetch_add(1, Ordering::SeqCst);
+                // The last one is cut off by the kill.
+                match api.post(&path, "application/json", body.as_bytes()) {
+                    Ok(answer) => assert!(answer.status < 300, "{}", answer.body),
+                    Err(_) => return,
+                }
+            }
+        })
+    };
+    wait_until("some trials", TIMEOUT, || Ok((begun.load(Ordering::SeqCst) > 3).then_some(()))).unwrap();
+    scene.server.take().unwrap().kill().unwrap();
+    trials.join().unwrap();
+    scene.server = Some(Server::start(&Checkout::current().cofferdam(), &scene.dir, &[]).unwrap());
+    assert_eq!(fs::read_dir(scene.dir.join("data/reading")).unwrap().count(), 0, "the restored state is removed");
+    scene.wait_for_letters(&job, count / 3);
+    scene.replay(&job);
+    scene.wait_for_letters(&job, 0);
+    scene.api().savepoint(&job, "stop", "").unwrap();
+    scene.api().wait_for(&job, "FINISHED").unwrap();
+    check_sums(&scene.dir, &records(count));
+}
+
+/// A savepoint says itself whose it is, and anyone can write one.
+#[test]
+fn a_savepoint_from_elsewhere_does_not_open_the_letters_of_the_job_that_it_names() {
+    let count = 30;
+    let scene = Scene::new("foreign-savepoint");
+    let (owner, savepoint) = stopped_with_letters(&scene, count);
+    let copy = scene.dir.join("copied-savepoint");
+    let copied = Command::new("cp").arg("-r").arg(&savepoint).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let stranger = continue_from(&scene, copy.to_str().unwrap());
+    let shown = wait_until("the job runs", TIMEOUT, || {
+        let job = scene.api().job(&stranger)?;
+        Ok((job["status"] == "RUNNING").then_some(job))
+    })
+    .unwrap();
+    assert_eq!(scene.letters(&stranger, "")["total"], 0);
+    let warnings = shown["warnings"].to_string();
+    assert!(warnings.contains(&format!("letters of job `{owner}` are not taken over")), "{warnings}");
+    scene.api().post(&format!("/v1/jobs/{stranger}/cancel"), "application/json", b"{}").unwrap().ok().unwrap();
+    scene.api().wait_for(&stranger, "CANCELED").unwrap();
+    let successor = continue_from(&scene, &savepoint);
+    scene.wait_for_letters(&successor, count / 3);
 }
 
 #[test]

@@ -51,6 +51,29 @@ fn a_shutdown_takes_a_checkpoint_and_the_job_continues_from_it() {
     assert!(numbers.iter().copied().eq(0..numbers.len() as u64), "no number is missing, and none is there twice");
 }
 
+#[test]
+fn a_shutdown_without_time_takes_no_checkpoint() {
+    let dir = Checkout::current().fresh_dir("tests/shutdown-at-once").unwrap();
+    let out = dir.join("out");
+    let arguments = ["--shutdown-timeout", "0s"];
+    let server = Server::start(&Checkout::current().cofferdam(), &dir, &arguments).unwrap();
+    let pipeline = format!(
+        "name = \"numbers\"\n[source.numbers]\nconnector = \"generator\"\ntemplate = \"{{n}}\"\nrate = 2000\n\
+         [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"{}\"\n",
+        out.display()
+    );
+    let job = server.api.submit_ok(&pipeline).unwrap();
+    wait_until("the job reads", TIMEOUT, || {
+        Ok((server.api.job(&job)?["records_in"].as_u64().unwrap_or(0) > 0).then_some(()))
+    })
+    .unwrap();
+    terminate(server);
+    let stored: serde_json::Value =
+        serde_json::from_slice(&fs::read(dir.join("data/jobs").join(&job).join("job.json")).unwrap()).unwrap();
+    assert_eq!((&stored["status"], stored["last_checkpoint"].is_null()), (&"SUSPENDED".into(), true), "{stored}");
+    assert_eq!(committed_lines(&out).unwrap_or_default(), [""; 0]);
+}
+
 /// A timer that registers itself for its own time fires once per watermark. Barriers and the end of the input get through.
 #[test]
 fn a_timer_that_registers_itself_for_its_own_time_stops_neither_barriers_nor_the_input() {

@@ -57,7 +57,11 @@ pub struct Arguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     workspace.build(match arguments.pipeline {
         Pipeline::Kafka => &[("kafka-count", "tests/guests/kafka-count")],
-        _ => &[("kinds", "tests/guests/kinds"), ("event-time", "tests/guests/event-time")],
+        _ => &[
+            ("kinds", "tests/guests/kinds"),
+            ("event-time", "tests/guests/event-time"),
+            ("repairable", "tests/guests/repairable"),
+        ],
     })?;
     let has_fail_points =
         !arguments.plain && arguments.binary.is_none() && !matches!(arguments.pipeline, Pipeline::Savepoint);

@@ -24,12 +24,12 @@ fn a_secret_has_no_text_form() {
         fn check() {}
     }
     impl<T> NoText<()> for T {}
-    struct WithDebug;
-    impl<T: std::fmt::Debug> NoText<WithDebug> for T {}
-    struct WithDisplay;
-    impl<T: std::fmt::Display> NoText<WithDisplay> for T {}
-    struct WithSerialize;
-    impl<T: serde::Serialize> NoText<WithSerialize> for T {}
+    struct DebugMarker;
+    impl<T: std::fmt::Debug> NoText<DebugMarker> for T {}
+    struct DisplayMarker;
+    impl<T: std::fmt::Display> NoText<DisplayMarker> for T {}
+    struct SerializeMarker;
+    impl<T: serde::Serialize> NoText<SerializeMarker> for T {}
     <Secret as NoText<_>>::check();
 }
 

@@ -30,6 +30,7 @@ impl SavepointWriter {
         if !storage.list_files(&folder)?.is_empty() {
             return Err(error::savepoint_exists(format!("the folder {location} is not empty")));
         }
+        fail_point!("state-load.create", error::storage_failed);
         let files = storage.savepoint_files_in(&folder);
         Ok(SavepointWriter { storage, folder, files })
     }
@@ -41,15 +42,23 @@ impl SavepointWriter {
 
     /// Completes the savepoint and returns its location. On an error all files written so far are removed.
     pub fn complete(self, metadata: &CheckpointMetadata) -> Result<StorageLocation> {
-        let written = self.storage.write_savepoint_metadata(&self.folder, metadata);
+        let written = self.write_metadata(metadata);
         if written.is_err() {
             self.abandon();
         }
         written
     }
 
+    fn write_metadata(&self, metadata: &CheckpointMetadata) -> Result<StorageLocation> {
+        fail_point!("state-load.metadata", error::storage_failed);
+        let location = self.storage.write_savepoint_metadata(&self.folder, metadata)?;
+        fail_point!("state-load.done");
+        Ok(location)
+    }
+
     /// Removes all files written so far.
     pub fn abandon(self) {
+        fail_point!("state-load.abandon");
         // Files that cannot be removed are no savepoint without metadata, and the earlier error is the one to report.
         for (path, _) in self.storage.list_files(&self.folder).unwrap_or_default() {
             let _ = self.storage.remove_file(&path);

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::access::{AccessPolicy, AddressPattern, AllowList, NAMESPACE, SecretStore};
 use crate::checkpoint::utf8_path;
 use crate::error::Result;
-use crate::job::INSTANCES_MAX;
+use crate::job::{INSTANCES_MAX, SHUTDOWN_TIME};
 use crate::sandbox::{CompileLimits, CompileMode};
 use crate::state;
 
@@ -317,6 +317,9 @@ pub struct ServeArgs {
     /// Address to listen on. The server has no authentication: use a loopback address.
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS")]
     pub listen: SocketAddr,
+    /// Address to listen on for records, which sources with connector = "http" read. None by default.
+    #[arg(long, value_name = "ADDRESS")]
+    pub ingest_listen: Option<SocketAddr>,
     /// Folder for jobs, components, state and checkpoints.
     #[arg(long, default_value = "cofferdam-data", value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -335,10 +338,13 @@ pub struct ServeArgs {
     /// Limit on the function instances of all jobs together. A job has one instance for each subtask of a function.
     #[arg(long, default_value_t = INSTANCES_MAX, value_name = "COUNT")]
     pub instances: u32,
-    /// Largest limit that a pipeline may set, such as memory=256MiB. The keys are those of `limits` in the pipeline file.
-    /// Can be given several times.
+    /// Largest limit that a pipeline may set, such as memory=256MiB. The keys are those of `limits` in the pipeline file, and
+    /// dead_letters. Can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub max_limit: Vec<String>,
+    /// Time that a stopping server gives each job for its last checkpoint. A job that needs longer continues from an older one.
+    #[arg(long, default_value_t = SHUTDOWN_TIME.into(), value_name = "DURATION")]
+    pub shutdown_timeout: humantime::Duration,
     /// Folder or file that pipelines may read and write, with everything below it, also for checkpoints and savepoints. Can be
     /// given several times. By default pipelines may use no path; their checkpoints are in the data folder.
     #[arg(long, value_name = "DIR")]
@@ -455,6 +461,9 @@ pub struct OriginArgs {
     /// Reset the event time of operators, so that records older than the restored watermarks are not late.
     #[arg(long, requires = "from")]
     pub reset_watermarks: bool,
+    /// Go on if records that follow a restored position are gone from their source, such as a log of HTTP requests.
+    #[arg(long)]
+    pub allow_loss: bool,
     /// Assume that the sinks have published everything that the restored checkpoint promises, without checking.
     #[arg(long, requires = "from")]
     pub assume_published: bool,

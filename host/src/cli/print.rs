@@ -149,6 +149,12 @@ pub fn job(job: &JobDetail) {
     line(format_args!("guarantee   {}", job.guarantee));
     line(format_args!("checkpoint  {}", or_dash(summary.last_checkpoint)));
     line(format_args!("state       {} entries, {}", job.state_entries, size(job.state_bytes)));
+    let queued: u64 = job.operators.iter().map(|operator| operator.queued_bytes).sum();
+    line(format_args!("queued      {} between subtasks", size(queued)));
+    let waited_ms: u64 = job.operators.iter().map(|operator| operator.permit_wait_ms).sum();
+    if waited_ms > 0 {
+        line(format_args!("processors  waited {waited_ms} ms for those of other jobs"));
+    }
     line(format_args!("restarts    {}", summary.restarts));
     for warning in &job.warnings {
         line(format_args!("warning     {warning}"));

@@ -11,7 +11,6 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::clock::SharedClock;
-use crate::connector;
 use crate::error::{Error, job_failed};
 use crate::escape;
 use crate::job::view::{JobDetail, JobStatus};
@@ -64,7 +63,7 @@ impl JobProgress {
         let to_stdout = pipeline
             .nodes
             .iter()
-            .any(|node| matches!(&node.kind, NodeKind::Sink(sink) if connector::writes_to_stdout(&sink.connector)));
+            .any(|node| matches!(&node.kind, NodeKind::Sink(sink) if sink.connector.name() == "stdout"));
         let display = if !std::io::stderr().is_terminal() {
             ProgressDisplay::Lines
         } else if to_stdout && std::io::stdout().is_terminal() {

@@ -22,7 +22,7 @@ use crate::access::{AccessPolicy, NAMESPACE, SecretStore};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::view::{JobDetail, JobStatus};
-use crate::job::{Host, HostOptions, INSTANCES_MAX, Submission};
+use crate::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
 use crate::sandbox::CodeCacheFolder;
 use crate::{state, stdio};
 
@@ -50,6 +50,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         limit_ceilings: Default::default(),
+        shutdown_time: SHUTDOWN_TIME,
         compile_in: args.compile.compile_mode(),
         code_cache: code_cache(args),
         policy,
@@ -132,6 +133,7 @@ fn run_job(
             claim: args.origin.claim,
             allow_unclaimed_state: args.origin.allow_unclaimed_state,
             reset_watermarks: args.origin.reset_watermarks,
+            allow_loss: args.origin.allow_loss,
             assume_published: args.origin.assume_published,
             assume_lost: args.origin.assume_lost,
             allow_duplicates: args.origin.allow_duplicates,

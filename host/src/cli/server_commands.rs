@@ -82,6 +82,7 @@ pub fn submit(client: &ApiClient, args: &SubmitArgs, json: bool) -> Result<ExitC
     query.extend(args.origin.claim.then_some(("claim", "true")));
     query.extend(args.origin.allow_unclaimed_state.then_some(("allow_unclaimed_state", "true")));
     query.extend(args.origin.reset_watermarks.then_some(("reset_watermarks", "true")));
+    query.extend(args.origin.allow_loss.then_some(("allow_loss", "true")));
     query.extend(args.origin.assume_published.then_some(("assume_published", "true")));
     query.extend(args.origin.assume_lost.then_some(("assume_lost", "true")));
     query.extend(args.origin.allow_duplicates.then_some(("allow_duplicates", "true")));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tokio::runtime::Handle;
 
 use super::health::HealthReporter;
+use super::ingest::IngestAccess;
 use super::sink_progress::SinkProgress;
 use crate::access::{AccessPolicy, Secret};
 use crate::clock::SharedClock;
@@ -42,6 +43,8 @@ pub struct ConnectorContext {
     pub progress: SinkProgress,
     /// Runs the tasks of asynchronous clients. `None` where no source is read: in a check at submit, and in tests.
     pub runtime: Option<Handle>,
+    /// The logs of sources `http`. `None` in a check at submit, and in tests.
+    pub ingest: Option<IngestAccess>,
     /// Wakes the subtask. A source with threads of its own wakes it when records have arrived.
     pub wakeup: Wakeup,
 }

@@ -45,7 +45,7 @@ impl HealthState {
 
 /// The health of one source or sink, or of one subtask of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct ConnectorHealth {
     /// Whether it works.
     pub state: HealthState,
     /// When the state began, in milliseconds since the Unix epoch.
@@ -66,23 +66,23 @@ type HealthSlot = (String, Option<u32>);
 /// The report of a slot. Only the newest reporter of a slot may change it.
 struct SlotReport {
     reporter: u64,
-    health: Option<Health>,
+    health: Option<ConnectorHealth>,
 }
 
 impl HealthBoard {
     /// Returns the health of a node: its worst state, the sum of the lags, and the message of the subtask that is worst for the
     /// longest time. `None` if none has reported anything.
-    pub fn of_node(&self, node: &str) -> Option<Health> {
+    pub fn of_node(&self, node: &str) -> Option<ConnectorHealth> {
         let slots = self.0.lock();
         let first = (node.to_owned(), None);
         let reports =
             slots.range(first..).take_while(|((of, _), _)| of == node).filter_map(|(_, report)| report.health.as_ref());
-        let mut all: Option<Health> = None;
+        let mut all: Option<ConnectorHealth> = None;
         for health in reports {
             let lag = all.as_ref().and_then(|all| all.lag).into_iter().chain(health.lag).reduce(u64::saturating_add);
-            let rank = |health: &Health| (health.state, std::cmp::Reverse(health.since_ms));
+            let rank = |health: &ConnectorHealth| (health.state, std::cmp::Reverse(health.since_ms));
             let worst = all.take().filter(|all| rank(all) >= rank(health)).unwrap_or_else(|| health.clone());
-            all = Some(Health { lag, ..worst });
+            all = Some(ConnectorHealth { lag, ..worst });
         }
         all
     }
@@ -148,11 +148,13 @@ impl HealthReporter {
     }
 
     /// Changes the report. The change gets a healthy one if there is none yet. Returns what it returns, unless another reporter has taken over.
-    fn change<T>(&self, change: impl FnOnce(&mut Health) -> T) -> Option<T> {
+    fn change<T>(&self, change: impl FnOnce(&mut ConnectorHealth) -> T) -> Option<T> {
         let ReporterParts { id, board, slot, clock, .. } = &*self.0;
         let mut slots = board.0.lock();
         let report = slots.get_mut(slot).filter(|report| report.reporter == *id)?;
-        let health = report.health.get_or_insert_with(|| Health { since_ms: clock.wall_ms(), ..Health::default() });
+        let health = report
+            .health
+            .get_or_insert_with(|| ConnectorHealth { since_ms: clock.wall_ms(), ..ConnectorHealth::default() });
         Some(change(health))
     }
 

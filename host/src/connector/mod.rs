@@ -14,12 +14,16 @@ mod dead_letters;
 mod file;
 mod generator;
 mod health;
+pub mod ingest;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod open;
 mod outbox;
 mod pump;
 mod reconnect;
 mod registry;
 mod schema_registry;
+mod shared_header;
 mod sink;
 mod sink_progress;
 mod socket;
@@ -49,11 +53,11 @@ pub use dead_letters::{
     LetterFile, LetterLine, LetterLines, LetterQuota, LetterStore, StoredLetter, is_letter_committable,
     letter_committer, open_letter_sink,
 };
-pub use health::{Health, HealthBoard, HealthReporter, HealthState};
+pub use health::{ConnectorHealth, HealthBoard, HealthReporter, HealthState};
 pub use open::{
     SettingError, check_headers, check_promise, check_sink, check_source, committer, find_record, first_records,
-    guarantee, ignores_records, open_sink, open_source, published_by_other_jobs, publishes_files, replay, uses_outbox,
-    writes_to_stdout,
+    guarantee, ignores_records, ingest_source, open_sink, open_source, published_by_other_jobs, publishes_files,
+    replay, uses_outbox,
 };
 #[cfg(test)]
 pub use outbox::FakePeer;

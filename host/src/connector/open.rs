@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::ConnectorContext;
+use super::ingest::IngestSettings;
 use super::schema_registry::avro_writing;
 use super::sink::{Committer, OtherJobOutput, Recovered, Sink, SinkOutput};
 use super::source::{FIRST_RECORDS, HeaderRun, RecordLocation, Replay, Source, SourceCheck};
@@ -39,6 +40,11 @@ pub fn find_record(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Option<RecordLocation> {
     source_spec(config).find_record(paths, is_match, is_cancelled)
+}
+
+/// Returns the settings of a source that the listener for records fills, or `None` for other sources.
+pub fn ingest_source(config: &SourceConfig) -> Option<&IngestSettings> {
+    source_spec(config).ingest()
 }
 
 /// Returns whether a source can read its records again.
@@ -129,11 +135,6 @@ pub fn guarantee(config: &SinkConfig) -> SinkGuarantee {
 /// Returns whether a sink ignores the content of its records.
 pub fn ignores_records(config: &SinkConfig) -> bool {
     sink_spec(config).ignores_records()
-}
-
-/// Returns whether a sink writes to the standard output of the process.
-pub fn writes_to_stdout(config: &SinkConfig) -> bool {
-    sink_spec(config).writes_to_stdout()
 }
 
 /// Returns whether a sink publishes through the outbox.

@@ -20,15 +20,15 @@ const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// Delays that grow by a factor of two, each with a random part, so that not all clients of a peer return at once.
-pub(super) struct Backoff {
+pub(super) struct ReconnectDelay {
     next: Duration,
     max: Duration,
 }
 
-impl Backoff {
+impl ReconnectDelay {
     /// Creates delays from `min` to `max`.
-    pub(super) fn new(min: Duration, max: Duration) -> Backoff {
-        Backoff { next: min, max }
+    pub(super) fn new(min: Duration, max: Duration) -> ReconnectDelay {
+        ReconnectDelay { next: min, max }
     }
 
     /// Returns the next delay. It is between half and all of the current one.
@@ -40,9 +40,9 @@ impl Backoff {
     }
 }
 
-impl Default for Backoff {
-    fn default() -> Backoff {
-        Backoff::new(DELAY_MIN, DELAY_MAX)
+impl Default for ReconnectDelay {
+    fn default() -> ReconnectDelay {
+        ReconnectDelay::new(DELAY_MIN, DELAY_MAX)
     }
 }
 
@@ -70,7 +70,7 @@ impl<T: Send + 'static> Reconnection<T> {
         let (health, wakeup, flag) = (context.health.clone(), context.wakeup.clone(), is_dropped.clone());
         let thread = std::thread::Builder::new().name(format!("connect {}", context.node));
         let spawned = thread.spawn(move || {
-            let mut backoff = Backoff::default();
+            let mut delay = ReconnectDelay::default();
             while !*flag.is_set.lock() {
                 match connect() {
                     Ok(connection) => {
@@ -82,7 +82,7 @@ impl<T: Send + 'static> Reconnection<T> {
                 }
                 let mut is_dropped = flag.is_set.lock();
                 if !*is_dropped {
-                    flag.changed.wait_for(&mut is_dropped, backoff.next_delay());
+                    flag.changed.wait_for(&mut is_dropped, delay.next_delay());
                 }
             }
         });
@@ -111,20 +111,17 @@ impl<T> Drop for Reconnection<T> {
 mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Instant;
 
     use super::*;
     use crate::connector::health::HealthState;
-    use crate::connector::testing::{context, observed};
-
-    const PATIENCE: Duration = Duration::from_secs(60);
+    use crate::connector::testing::{context, observed, wait_until};
 
     #[test]
     fn delays_double_up_to_their_maximum() {
         let ms = Duration::from_millis;
-        let mut backoff = Backoff::new(ms(100), ms(350));
+        let mut delay = ReconnectDelay::new(ms(100), ms(350));
         for full in [100, 200, 350, 350] {
-            let delay = backoff.next_delay();
+            let delay = delay.next_delay();
             assert!((ms(full) / 2..=ms(full)).contains(&delay), "{delay:?} of {full}");
         }
     }
@@ -138,15 +135,9 @@ mod tests {
             if attempts < 3 { Err(format!("attempt {attempts}")) } else { Ok(attempts) }
         })
         .unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        let connected = loop {
-            assert!(Instant::now() < deadline, "it did not connect");
-            match reconnection.poll().unwrap() {
-                Some(connected) => break connected,
-                None => context.wakeup.wait(PATIENCE),
-            }
-        };
+        let connected = wait_until("it connects", || reconnection.poll().unwrap());
         assert_eq!(connected, 3);
+        wait_until("the subtask is woken", || context.wakeup.is_woken().then_some(()));
         let health = board.of_node(&context.node).unwrap();
         assert_eq!((health.state, health.message.as_str()), (HealthState::Down, "attempt 2"));
     }
@@ -162,10 +153,6 @@ mod tests {
         };
         drop(Reconnection::start(&context, refuse).unwrap());
         // The thread owns the closure, and with it the counter, until it ends.
-        let deadline = Instant::now() + PATIENCE;
-        while Arc::strong_count(&alive) > 1 {
-            assert!(Instant::now() < deadline, "the thread did not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the thread ends", || (Arc::strong_count(&alive) == 1).then_some(()));
     }
 }

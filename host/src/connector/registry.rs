@@ -1,12 +1,22 @@
 //! The list of all connectors. A new connector is a folder beside this file and a line here.
 
-use super::{blackhole, file, generator, socket, stdout};
+#[cfg(feature = "kafka")]
+use super::kafka;
+use super::{blackhole, file, generator, ingest, socket, stdout};
 use crate::error::Result;
 use crate::pipeline::{Connector, PipelineSpec};
 
 /// All connectors, in the order in which messages list them.
-pub const CONNECTORS: &[&Connector] =
-    &[&file::CONNECTOR, &generator::CONNECTOR, &socket::CONNECTOR, &stdout::CONNECTOR, &blackhole::CONNECTOR];
+pub const CONNECTORS: &[&Connector] = &[
+    &file::CONNECTOR,
+    &generator::CONNECTOR,
+    &ingest::CONNECTOR,
+    #[cfg(feature = "kafka")]
+    &kafka::CONNECTOR,
+    &socket::CONNECTOR,
+    &stdout::CONNECTOR,
+    &blackhole::CONNECTOR,
+];
 
 impl PipelineSpec {
     /// Parses and checks the text of a pipeline file, see [`PipelineSpec::parse_with`].

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::context::ConnectorContext;
+use super::ingest::IngestSettings;
 use super::sink::{Committer, OtherJobOutput, Sink};
 use super::source::{RecordLocation, Replay, Source, SourceCheck};
 use crate::access::PipelinePaths;
@@ -60,6 +61,11 @@ pub(super) trait SourceSpec: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Returns the settings of a source that the listener for records fills.
+    fn ingest(&self) -> Option<&IngestSettings> {
+        None
+    }
+
     /// Opens one subtask's share. `positions` are as in [`super::open_source`].
     fn open(
         &self,
@@ -91,7 +97,9 @@ pub enum SinkGuarantee {
 /// The settings of a sink.
 pub(super) trait SinkSpec: fmt::Debug + Send + Sync {
     /// Returns how often a record is written.
-    fn guarantee(&self) -> SinkGuarantee;
+    fn guarantee(&self) -> SinkGuarantee {
+        SinkGuarantee::AtLeastOnce
+    }
 
     /// Returns the topic of the messages that the sink writes, or an empty text if there are several. `None` if it writes lines, which
     /// cannot hold Avro.
@@ -101,11 +109,6 @@ pub(super) trait SinkSpec: fmt::Debug + Send + Sync {
 
     /// Returns whether the sink ignores the content of its records, so that it needs none.
     fn ignores_records(&self) -> bool {
-        false
-    }
-
-    /// Returns whether the sink writes to the standard output of the process.
-    fn writes_to_stdout(&self) -> bool {
         false
     }
 
@@ -219,10 +222,6 @@ impl SourceSpec for ForeignSettings {
 }
 
 impl SinkSpec for ForeignSettings {
-    fn guarantee(&self) -> SinkGuarantee {
-        SinkGuarantee::AtLeastOnce
-    }
-
     fn open(&self, _: RecordEncoder, _: &ConnectorContext) -> Result<Box<dyn Sink>> {
         Err(internal(FOREIGN))
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::ConnectorContext;
 use super::health::{HealthBoard, HealthReporter};
@@ -10,7 +11,7 @@ use super::sink::{OutputFiles, Prepared, Recovered, SinkOutput};
 use super::sink_progress::SinkProgress;
 use super::source::{Poll, Source};
 use crate::access::{AccessPolicy, SecretStore};
-use crate::clock::{ManualClock, SharedClock};
+use crate::clock::{ManualClock, SharedClock, SystemClock};
 use crate::error::{Result, checkpoint_corrupt};
 use crate::model::{Batch, Interrupt};
 use crate::pipeline::{NodeKind, PipelineSpec, SourceConfig};
@@ -39,6 +40,7 @@ pub(crate) fn context(base_dir: &Path) -> ConnectorContext {
         seed: 1,
         interrupt: Interrupt::default(),
         runtime: None,
+        ingest: None,
         wakeup: Wakeup::default(),
     }
 }
@@ -60,6 +62,19 @@ pub(super) fn observed(context: ConnectorContext) -> (ConnectorContext, HealthBo
     let name = (context.job_id.as_str(), context.node.as_str());
     let health = HealthReporter::new(&board, name, Some(context.subtask), &context.clock, &SecretStore::default());
     (ConnectorContext { health, ..context }, board)
+}
+
+/// Calls `attempt` until it returns a value, for a minute at most.
+pub(super) fn wait_until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let clock = SystemClock::shared();
+    let deadline_ns = clock.monotonic_ns() + 60_000_000_000;
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(clock.monotonic_ns() < deadline_ns, "in vain for a minute: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Returns the same context for another subtask.

@@ -56,6 +56,9 @@ pub(super) struct SubmitQuery {
     /// Reset the watermarks in `from`, so that older records are not late.
     #[serde(default)]
     reset_watermarks: bool,
+    /// Go on if records after a position in `from` are gone from their source.
+    #[serde(default)]
+    allow_loss: bool,
     /// Assume that the sink output prepared for `from` is published, without a check.
     #[serde(default)]
     assume_published: bool,
@@ -97,6 +100,7 @@ impl SubmitQuery {
             claim: self.claim,
             allow_unclaimed_state: self.allow_unclaimed_state,
             reset_watermarks: self.reset_watermarks,
+            allow_loss: self.allow_loss,
             assume_published: self.assume_published,
             assume_lost: self.assume_lost,
             allow_duplicates: self.allow_duplicates,

@@ -10,6 +10,7 @@ pub(crate) mod body;
 mod components;
 mod connections;
 mod dead_letters;
+mod ingest;
 mod jobs;
 mod lanes;
 mod problem;
@@ -21,5 +22,6 @@ mod router_tests;
 
 pub use allowed_hosts::AllowedHosts;
 pub use connections::{bind, serve};
+pub use ingest::ingest_router;
 pub use problem::{Problem, ProblemBody};
 pub use router::router;

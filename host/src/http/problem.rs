@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
@@ -23,6 +23,8 @@ const RETRY_AFTER_SECONDS: &str = "1";
 pub struct Problem {
     error: Error,
     status: StatusCode,
+    /// A header of the answer besides the usual ones.
+    header: Option<(HeaderName, String)>,
 }
 
 /// The problem document that a client receives.
@@ -61,11 +63,16 @@ pub struct ProblemLocation {
 impl Problem {
     /// Creates a problem with a status that differs from the one of the error's kind.
     pub fn with_status(error: Error, status: StatusCode) -> Problem {
-        Problem { error, status }
+        Problem { error, status, header: None }
+    }
+
+    /// Adds a header to the answer.
+    pub(super) fn header(self, name: HeaderName, value: &str) -> Problem {
+        Problem { header: Some((name, value.to_owned())), ..self }
     }
 
     fn body(self) -> ProblemBody {
-        let Problem { error, status } = self;
+        let Problem { error, status, .. } = self;
         ProblemBody {
             kind: format!("/docs/errors#{}", error.code),
             title: error.code.replace('-', " "),
@@ -93,13 +100,14 @@ impl From<Error> for Problem {
             ErrorKind::Environment => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Problem { error, status }
+        Problem { error, status, header: None }
     }
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let status = self.status;
+        let header = self.header.take();
         let is_busy = self.error.code == SERVER_BUSY;
         if is_busy {
             tracing::debug!(error = %self.error, "a request was refused");
@@ -111,6 +119,11 @@ impl IntoResponse for Problem {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         if is_busy {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        if let Some((name, value)) = header
+            && let Ok(value) = HeaderValue::from_str(&value)
+        {
+            response.headers_mut().insert(name, value);
         }
         response
     }

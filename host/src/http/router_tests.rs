@@ -18,7 +18,7 @@ use super::components;
 use super::problem::Problem;
 use super::router::router_with;
 use crate::clock::ManualClock;
-use crate::job::{Host, HostOptions, INSTANCES_MAX};
+use crate::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME};
 use crate::sandbox::CompileMode;
 
 const COMPONENT_BYTES_MAX: u64 = 1000;
@@ -42,6 +42,7 @@ impl TestServer {
             checkpoint_storage: None,
             instances_max: INSTANCES_MAX,
             limit_ceilings: Default::default(),
+            shutdown_time: SHUTDOWN_TIME,
             compile_in: CompileMode::ThisProcess,
             code_cache: None,
             policy: Default::default(),

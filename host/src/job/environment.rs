@@ -5,6 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::capacity::ServerCapacity;
 use super::restore::OriginRegistry;
@@ -12,6 +13,7 @@ use super::store::ComponentStore;
 use crate::access::{self, AccessPolicy, PipelinePaths};
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, StorageLocation, StoredCheckpoint};
 use crate::clock::SharedClock;
+use crate::connector::ingest::IngestLogs;
 use crate::error::{self, Result};
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
@@ -21,6 +23,8 @@ use crate::state::SnapshotFormat;
 pub struct JobEnvironment {
     /// The uploaded components.
     pub components: Arc<ComponentStore>,
+    /// The logs of the sources `http`.
+    pub ingest_logs: Arc<IngestLogs>,
     /// The clock of all jobs.
     pub clock: SharedClock,
     /// The runtime that serves calls to checkpoint storage.
@@ -31,6 +35,8 @@ pub struct JobEnvironment {
     pub origins: OriginRegistry,
     /// The largest limits that a pipeline may set.
     pub limit_ceilings: LimitCeilings,
+    /// Time that the last checkpoint of a job may take when the process ends.
+    pub shutdown_time: Duration,
     /// What all jobs share: instances and subtasks.
     pub capacity: ServerCapacity,
     /// Permits of the threads of all jobs to use a processor.
@@ -95,6 +101,11 @@ impl JobEnvironment {
 
     /// Returns whether a location is in the storage that the operator of the host chose. Only this host writes to it.
     pub fn is_own_storage(&self, location: &StorageLocation) -> bool {
+        self.is_in_storage(location, &self.default_storage)
+    }
+
+    /// Returns whether a location is in the storage with this root, also if links lead there.
+    pub fn is_in_storage(&self, location: &StorageLocation, root: &StorageLocation) -> bool {
         let resolved = match location {
             StorageLocation::Folder(folder) => match AccessPolicy::default().resolve(folder) {
                 // What does not exist must not lead out by `..` once it does.
@@ -103,6 +114,6 @@ impl JobEnvironment {
             },
             s3 => s3.clone(),
         };
-        resolved.below(&self.default_storage.clone().canonical()).is_some()
+        resolved.below(&root.clone().canonical()).is_some()
     }
 }

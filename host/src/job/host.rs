@@ -13,6 +13,7 @@ use super::capacity::{SUBTASKS_MAX, ServerCapacity};
 use super::dead_letters::{self, TrialRequest};
 use super::environment::JobEnvironment;
 use super::handle::JobHandle;
+use super::ingest_endpoints::{IngestEndpoint, IngestEndpoints};
 use super::message::RunningJobCommand;
 use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
@@ -24,6 +25,7 @@ use super::view::{
 use crate::access::AccessPolicy;
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
 use crate::clock::SharedClock;
+use crate::connector::ingest::IngestLogs;
 use crate::error::{self, Error, Result};
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
@@ -33,6 +35,9 @@ use crate::state_reader::StateReader;
 
 /// Default limit of function instances that exist at the same time, over all jobs.
 pub const INSTANCES_MAX: u32 = 1000;
+
+/// Default time that the last checkpoint of a job may take when the process ends.
+pub const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
 
 /// The options of a host.
 pub struct HostOptions {
@@ -49,6 +54,8 @@ pub struct HostOptions {
     pub instances_max: u32,
     /// The largest limits that a pipeline may set.
     pub limit_ceilings: LimitCeilings,
+    /// Time that the last checkpoint of a job may take when the process ends.
+    pub shutdown_time: Duration,
     /// Where components are compiled.
     pub compile_in: CompileMode,
     /// Where compiled code is kept. `None` means in the data folder.
@@ -71,6 +78,7 @@ struct SharedHost {
     component_bytes_max: u64,
     environment: Arc<JobEnvironment>,
     registry: JobRegistry,
+    ingest: IngestEndpoints,
 }
 
 impl Host {
@@ -95,20 +103,23 @@ impl Host {
             None => StorageLocation::Folder(data_dir.checkpoints()),
         };
         let components = ComponentStore::open(data_dir.path(), Arc::new(sandbox), options.clock.clone())?;
+        let ingest_logs = Arc::new(IngestLogs::new(data_dir.ingest(), options.clock.clone()));
         let environment = Arc::new(JobEnvironment {
             components: Arc::new(components),
+            ingest_logs: ingest_logs.clone(),
             clock: options.clock,
             runtime: options.runtime,
             default_storage,
             origins: Default::default(),
             limit_ceilings: options.limit_ceilings,
+            shutdown_time: options.shutdown_time,
             capacity: ServerCapacity::new(options.instances_max as usize, SUBTASKS_MAX),
             permits,
             policy: options.policy,
         });
         let registry = JobRegistry::open(&data_dir.jobs(), environment.clone())?;
-        let component_bytes_max = options.component_bytes_max;
-        Ok(Host { shared: Arc::new(SharedHost { data_dir, component_bytes_max, environment, registry }) })
+        let (component_bytes_max, ingest) = (options.component_bytes_max, IngestEndpoints::new(ingest_logs));
+        Ok(Host { shared: Arc::new(SharedHost { data_dir, component_bytes_max, environment, registry, ingest }) })
     }
 
     /// Checks that the data folder was not removed or replaced since it was opened. Error: `data-dir-failed`: the
@@ -133,7 +144,26 @@ impl Host {
     /// Checks a pipeline completely, then starts its job. On error nothing of the job remains.
     pub fn submit(&self, submission: Submission) -> Result<JobDetail> {
         let SharedHost { data_dir, environment, registry, .. } = &*self.shared;
-        registry::submit(registry, environment, &data_dir.jobs(), submission)
+        let job = registry::submit(registry, environment, &data_dir.jobs(), submission)?;
+        self.shared.ingest.forget();
+        Ok(job)
+    }
+
+    /// Notes that the process has a listener for records. Jobs that need one are warned otherwise.
+    pub fn set_has_ingest_listener(&self) {
+        self.shared.environment.ingest_logs.set_has_listener();
+    }
+
+    /// Returns a source `http` that was found before, by the name of its job. Does not block.
+    pub fn open_ingest_endpoint(&self, job: &str, source: &str) -> Option<Arc<IngestEndpoint>> {
+        self.shared.ingest.get(job, source)
+    }
+
+    /// Finds a source `http` by the name of its job, and opens its log. Errors: `job-not-found`, `request-not-found`, and those of the
+    /// log and of secrets.
+    pub fn find_ingest_endpoint(&self, job: &str, source: &str) -> Result<Arc<IngestEndpoint>> {
+        let SharedHost { environment, registry, ingest, .. } = &*self.shared;
+        ingest.find(registry, environment, job, source)
     }
 
     /// Ends all jobs' threads and waits for them. The jobs keep their status, and resume when the data folder is opened
@@ -141,6 +171,7 @@ impl Host {
     pub fn shutdown(&self) {
         self.stop_compiling();
         self.shared.registry.shutdown();
+        self.shared.ingest.close();
     }
 
     /// Marks the jobs as failed whose restore goes on long after [`Host::shutdown`] interrupted it. The next start of the process
@@ -337,6 +368,7 @@ impl Host {
         let job = self.find(id_or_name)?;
         store::remove_job(&job, &self.shared.environment, discards_unpublished)?;
         self.shared.registry.forget(&job.record().id);
+        self.shared.ingest.forget();
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 
 use super::store::JobRecord;
 use super::view::{HealthView, HistogramBucket, HistogramView, JobSummary, OperatorDetail, SubtaskWatermark};
-use crate::connector::{Health, HealthBoard, HealthState};
+use crate::connector::{ConnectorHealth, HealthBoard, HealthState};
 use crate::model::{Histogram, NO_TIMESTAMP, UserMetrics};
 use crate::pipeline::{Grants, NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{NodeStats, SubtaskEventTime};
@@ -46,7 +46,7 @@ pub fn record_health(record: &mut JobRecord, board: &HealthBoard) {
                 }
             }
         }
-        operator.health = health.map(|Health { state, since_ms, message, lag }| HealthView {
+        operator.health = health.map(|ConnectorHealth { state, since_ms, message, lag }| HealthView {
             state: state.as_str().to_owned(),
             since_ms,
             message,
@@ -113,6 +113,8 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
         batches_divided: stats.limits.batches_divided,
         log_lines_dropped: stats.limits.log_lines_dropped,
         metrics_dropped: stats.limits.metrics_dropped,
+        queued_bytes: stats.queued_bytes,
+        permit_wait_ms: stats.permit_wait_ns / 1_000_000,
         watermarks: stats.event_times.iter().map(subtask_watermark).collect(),
         attempt: 0,
         health: None,

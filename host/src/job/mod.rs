@@ -14,6 +14,7 @@ mod environment;
 mod failure;
 mod handle;
 mod host;
+mod ingest_endpoints;
 mod lifecycle;
 mod lost_records;
 mod message;
@@ -41,6 +42,7 @@ mod secrets_tests;
 mod testing;
 
 pub use dead_letters::TrialRequest;
-pub use host::{Host, HostOptions, INSTANCES_MAX};
+pub use host::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME};
+pub use ingest_endpoints::{IngestEndpoint, RequestInProgress};
 pub use registry::Submission;
 pub use store::JobState;

@@ -31,12 +31,13 @@ pub(super) fn resolve(pipeline: &PipelineSpec, components: &ComponentStore) -> R
 /// `function-not-found`, `compile-stopped`, and errors of the pipeline.
 pub(super) fn plan(
     purpose: PlanPurpose<'_>,
-    pipeline: PipelineSpec,
+    pipeline: impl Into<Arc<PipelineSpec>>,
     resolved: &BTreeMap<String, String>,
     components: &ComponentStore,
     paths: &PipelinePaths,
     stopped: &dyn Fn() -> bool,
 ) -> Result<ExecutionPlan> {
+    let pipeline = pipeline.into();
     let mut functions = BTreeMap::new();
     for node in &pipeline.nodes {
         let NodeKind::Operator(operator) = &node.kind else { continue };

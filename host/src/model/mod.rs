@@ -2,6 +2,7 @@
 //!
 //! Plain data. Knows nothing of the sandbox, state or files.
 
+pub mod attributes;
 mod batch;
 mod column;
 mod counters;

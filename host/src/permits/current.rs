@@ -51,11 +51,14 @@ pub fn check() {
 pub fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
     let holder = CURRENT.with_borrow(Clone::clone);
     let Some(holder) = holder else { return wait() };
+    // A wait within a wait.
+    if holder.activity.is_waiting() {
+        return wait();
+    }
     holder.activity.set_waiting(true);
     holder.release();
     let waited = wait();
     holder.acquire();
-    holder.activity.set_waiting(false);
     waited
 }
 

@@ -15,13 +15,15 @@
 //!   processor time gets the next free permit, whatever its number of threads. Its threads take turns.
 //! - A thread gives its permit back when its slice is over and another job has used less. It checks between two steps, and within a
 //!   guest call at each tick of the engine.
-//! - A thread that does not check for 50 ms is blocked by something else, such as a disk. Another thread then gets its permit.
+//! - A thread that does not check for 50 ms is blocked by something else, such as a disk. Another thread then gets its permit. It also does
+//!   if the thread computes for that long, but only as many threads as there are permits may go on without one.
 //!
 //! The same checks are the heartbeat of a subtask ([`SubtaskActivity`]).
 
 mod activity;
 mod current;
 mod job_queue;
+mod placement;
 mod pool;
 #[cfg(test)]
 mod pool_tests;

@@ -5,6 +5,7 @@
 //! finds threads that are stuck.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::activity::SubtaskActivity;
 use super::job_queue::{JobQueues, RunningThreads};
+use super::placement::ThreadPlace;
 use crate::clock::{SharedClock, SystemClock};
 use crate::model::Interrupt;
 use crate::wakeup::Wakeup;
@@ -23,8 +25,12 @@ const SLICE_MIN_NS: u64 = 500_000;
 /// Time after which a thread lets another one of its own job run, in nanoseconds.
 const SLICE_OWN_JOB_NS: u64 = 10_000_000;
 
-/// How much more than another job a job may have used before it gives a permit back, in nanoseconds.
+/// How much more than another job with fewer permits a job may have used before it gives one back, in nanoseconds.
 const MARGIN_NS: u64 = 2_000_000;
+
+/// The same if the other job has as many permits, in nanoseconds. Two jobs that use the same go on doing so with as many permits, and
+/// each permit that changes hands costs both of them time.
+const LEVEL_MARGIN_NS: u64 = 10_000_000;
 
 /// Interval of the pool's thread while the pool is contended.
 const SURVEY: Duration = Duration::from_millis(25);
@@ -79,6 +85,39 @@ struct Decisions {
     quiet_surveys: u32,
 }
 
+/// The decisions, locked. The fields are dropped in this order.
+///
+/// Whoever gets a permit is woken when the lock is free again. A woken thread may take the processor of the one that wakes it at once. If
+/// that one still had the lock, the threads on all other processors would soon wait for it.
+struct Deciding<'a> {
+    decisions: MutexGuard<'a, Decisions>,
+    granted: Granted,
+}
+
+/// Threads that have got a permit. Dropping it wakes them.
+#[derive(Default)]
+struct Granted(Vec<Arc<PermitHolder>>);
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|holder| holder.wakeup.wake());
+    }
+}
+
+impl Deref for Deciding<'_> {
+    type Target = Decisions;
+
+    fn deref(&self) -> &Decisions {
+        &self.decisions
+    }
+}
+
+impl DerefMut for Deciding<'_> {
+    fn deref_mut(&mut self) -> &mut Decisions {
+        &mut self.decisions
+    }
+}
+
 struct SurveyEnd(Arc<SharedPool>);
 
 impl Drop for SurveyEnd {
@@ -102,7 +141,7 @@ struct JobEntry {
 
 impl Drop for JobEntry {
     fn drop(&mut self) {
-        self.pool.shared.decisions.lock().queues.remove_job(self.job);
+        self.pool.shared.decide().queues.remove_job(self.job);
     }
 }
 
@@ -126,6 +165,8 @@ pub(super) struct PermitHolder {
     slice_ns: AtomicU64,
     /// Wakes the thread while it waits for a permit.
     wakeup: Wakeup,
+    /// Where the thread begins to work when it gets a permit.
+    place: ThreadPlace,
     interrupt: Interrupt,
     pub(super) activity: Arc<SubtaskActivity>,
     /// The beats that the last survey saw, and the number of surveys that saw the same.
@@ -156,7 +197,7 @@ impl PermitPool {
 
     /// Returns the share of the job with this id. All parts of a job have the same share.
     pub fn share_of(&self, job_id: &str) -> JobShare {
-        let mut decisions = self.shared.decisions.lock();
+        let mut decisions = self.shared.decide();
         if let Some(entry) = decisions.shares.get(job_id).and_then(Weak::upgrade) {
             return JobShare { entry };
         }
@@ -200,6 +241,7 @@ impl JobShare {
 
     /// Adds a thread, which holds no permit yet. It stops waiting for permits once `interrupt` is set.
     pub(super) fn add_thread(&self, activity: Arc<SubtaskActivity>, interrupt: Interrupt) -> Arc<PermitHolder> {
+        activity.begin();
         let holder = Arc::new(PermitHolder {
             job: self.entry.job,
             share: self.entry.clone(),
@@ -208,13 +250,14 @@ impl JobShare {
             is_charged: AtomicBool::new(false),
             slice_ns: AtomicU64::new(0),
             wakeup: Wakeup::default(),
+            place: ThreadPlace::of_current_thread(),
             interrupt,
             activity,
             surveyed_beats: AtomicU64::new(0),
             same_surveys: AtomicU64::new(0),
         });
         holder.interrupt.subscribe(&holder.wakeup);
-        self.entry.pool.shared.decisions.lock().holders.push(holder.clone());
+        self.entry.pool.shared.decide().holders.push(holder.clone());
         holder
     }
 }
@@ -230,27 +273,39 @@ impl PermitHolder {
 
     /// Gets a permit, and waits for one if necessary.
     pub(super) fn acquire(self: &Arc<Self>) {
+        if self.take_if_free() {
+            return;
+        }
         let pool = self.pool();
-        if !pool.is_contended.load(Ordering::SeqCst) {
-            let own = self.running().fetch_add(1, Ordering::SeqCst) + 1;
-            let all = pool.running.fetch_add(1, Ordering::SeqCst) + 1;
-            if all <= pool.capacity || all == own {
-                self.state.store(HELD, Ordering::SeqCst);
-                return;
-            }
-            self.running().fetch_sub(1, Ordering::SeqCst);
-            pool.running.fetch_sub(1, Ordering::SeqCst);
+        let mut decisions = pool.decide();
+        let now_ns = pool.clock.monotonic_ns();
+        if self.interrupt.is_set() {
+            // A permit may have become free that was not granted, because the thread was counted for a moment.
+            return pool.grant_permits(&mut decisions, now_ns, None);
         }
-        if !self.interrupt.is_set() {
-            let mut decisions = pool.decisions.lock();
-            // The counters may have been changed between the two readings, or the contention may have ended.
-            if !pool.is_contended.load(Ordering::SeqCst) && decisions.queues.is_alone(self.job) {
-                return self.take();
-            }
-            let now_ns = pool.clock.monotonic_ns();
-            pool.begin_contention(&mut decisions, now_ns);
-            self.queue(decisions, now_ns);
+        // The counters may have been changed between the two readings, or the contention may have ended.
+        if !pool.is_contended.load(Ordering::SeqCst) && decisions.queues.is_alone(self.job) {
+            return self.take();
         }
+        pool.begin_contention(&mut decisions, now_ns);
+        self.queue(decisions, now_ns, false);
+    }
+
+    /// Takes a permit if the pool is not contended, and if one is left or no other job has one.
+    fn take_if_free(&self) -> bool {
+        let pool = self.pool();
+        if pool.is_contended.load(Ordering::SeqCst) {
+            return false;
+        }
+        let own = self.running().fetch_add(1, Ordering::SeqCst) + 1;
+        let all = pool.running.fetch_add(1, Ordering::SeqCst) + 1;
+        if all <= pool.capacity || all == own {
+            self.state.store(HELD, Ordering::SeqCst);
+            return true;
+        }
+        self.running().fetch_sub(1, Ordering::SeqCst);
+        pool.running.fetch_sub(1, Ordering::SeqCst);
+        false
     }
 
     /// Takes a permit, whether or not one is left.
@@ -264,10 +319,10 @@ impl PermitHolder {
     pub(super) fn release(self: &Arc<Self>) {
         let pool = self.pool();
         if pool.is_contended.load(Ordering::SeqCst) {
-            let mut decisions = pool.decisions.lock();
+            let mut decisions = pool.decide();
             let now_ns = pool.clock.monotonic_ns();
-            self.give_back(&mut decisions, now_ns);
-            pool.grant_permits(&mut decisions, now_ns);
+            let giver = self.give_back(&mut decisions, now_ns).then_some(self);
+            pool.grant_permits(&mut decisions, now_ns, giver);
             return;
         }
         if self.state.swap(NONE, Ordering::SeqCst) == HELD {
@@ -275,10 +330,10 @@ impl PermitHolder {
             pool.running.fetch_sub(1, Ordering::SeqCst);
             // A thread that began to wait in the meantime has not seen this permit.
             if pool.is_contended.load(Ordering::SeqCst) {
-                let mut decisions = pool.decisions.lock();
+                let mut decisions = pool.decide();
                 let now_ns = pool.clock.monotonic_ns();
                 self.end_charge(&mut decisions, now_ns);
-                pool.grant_permits(&mut decisions, now_ns);
+                pool.grant_permits(&mut decisions, now_ns, Some(self));
             }
         }
     }
@@ -296,13 +351,17 @@ impl PermitHolder {
     fn check_slice(self: &Arc<Self>) {
         let pool = self.pool();
         let now_ns = pool.clock.monotonic_ns();
-        let is_held = self.state.load(Ordering::SeqCst) == HELD;
         let uncharged_ns = now_ns.saturating_sub(self.since_ns.load(Ordering::Relaxed));
-        if (is_held && uncharged_ns < SLICE_MIN_NS) || self.interrupt.is_set() {
+        // A thread that has lost its permit asks for another one at once. One without a permit has been interrupted.
+        let is_due = match self.state.load(Ordering::SeqCst) {
+            HELD => uncharged_ns >= SLICE_MIN_NS,
+            state => state == REVOKED,
+        };
+        if !is_due || self.interrupt.is_set() {
             return;
         }
         let in_slice_ns = now_ns.saturating_sub(self.slice_ns.load(Ordering::Relaxed));
-        let mut decisions = pool.decisions.lock();
+        let mut decisions = pool.decide();
         // Without contention nobody would grant this thread another permit.
         if !pool.is_contended.load(Ordering::SeqCst) {
             return;
@@ -313,8 +372,8 @@ impl PermitHolder {
                 return;
             }
         }
-        self.give_back(&mut decisions, now_ns);
-        self.queue(decisions, now_ns);
+        let has_given = self.give_back(&mut decisions, now_ns);
+        self.queue(decisions, now_ns, has_given);
     }
 
     fn must_yield(&self, decisions: &Decisions, now_ns: u64, in_slice_ns: u64) -> bool {
@@ -326,19 +385,25 @@ impl PermitHolder {
         if next.job == self.job {
             return in_slice_ns >= SLICE_OWN_JOB_NS;
         }
-        next.used_ns.saturating_add(MARGIN_NS) < decisions.queues.used_ns(self.job, now_ns)
+        let margin_ns = if next.running < self.running().load(Ordering::SeqCst) { MARGIN_NS } else { LEVEL_MARGIN_NS };
+        next.used_ns.saturating_add(margin_ns) < decisions.queues.used_ns(self.job, now_ns)
     }
 
-    /// Waits in the queue of the job. Returns with a permit, or without one if the attempt is interrupted.
-    fn queue(self: &Arc<Self>, mut decisions: MutexGuard<'_, Decisions>, now_ns: u64) {
+    /// Waits in the queue of the job, after giving a permit back if `has_given`. Returns with a permit, or without one if the attempt is
+    /// interrupted.
+    fn queue(self: &Arc<Self>, mut decisions: Deciding<'_>, now_ns: u64, has_given: bool) {
         let pool = self.pool();
         self.state.store(QUEUED, Ordering::SeqCst);
         decisions.queues.enqueue(self.job, self.clone(), now_ns);
-        pool.grant_permits(&mut decisions, now_ns);
+        pool.grant_permits(&mut decisions, now_ns, has_given.then_some(self));
         drop(decisions);
-        if self.state.load(Ordering::SeqCst) != QUEUED {
-            return;
+        if self.state.load(Ordering::SeqCst) == QUEUED {
+            self.wait_in_queue(now_ns);
         }
+        self.place.unbind();
+    }
+
+    fn wait_in_queue(self: &Arc<Self>, since_ns: u64) {
         let was_waiting = self.activity.is_waiting();
         self.activity.set_waiting(true);
         while self.state.load(Ordering::SeqCst) == QUEUED {
@@ -349,10 +414,11 @@ impl PermitHolder {
             self.wakeup.wait(Duration::MAX);
         }
         self.activity.set_waiting(was_waiting);
+        self.activity.add_permit_wait(self.pool().clock.monotonic_ns().saturating_sub(since_ns));
     }
 
     fn leave_queue(self: &Arc<Self>) {
-        let mut decisions = self.pool().decisions.lock();
+        let mut decisions = self.pool().decide();
         if self.state.load(Ordering::SeqCst) == QUEUED {
             decisions.queues.remove(self.job, self);
             self.state.store(NONE, Ordering::SeqCst);
@@ -378,19 +444,26 @@ impl PermitHolder {
         }
     }
 
-    /// Takes the permit away from the thread, if it holds one.
-    fn give_back(&self, decisions: &mut Decisions, now_ns: u64) {
-        if self.state.swap(NONE, Ordering::SeqCst) == HELD {
-            self.end_charge(decisions, now_ns);
+    /// Takes the permit away from the thread. Returns whether it held one.
+    fn give_back(&self, decisions: &mut Decisions, now_ns: u64) -> bool {
+        let has_held = self.state.swap(NONE, Ordering::SeqCst) == HELD;
+        self.end_charge(decisions, now_ns);
+        if has_held {
             self.running().fetch_sub(1, Ordering::SeqCst);
             self.pool().running.fetch_sub(1, Ordering::SeqCst);
         }
+        has_held
     }
 
     /// Ends the thread's part in the pool.
     pub(super) fn leave(self: &Arc<Self>) {
         self.release();
-        self.pool().decisions.lock().holders.retain(|other| !Arc::ptr_eq(other, self));
+        self.pool().decide().holders.retain(|other| !Arc::ptr_eq(other, self));
+    }
+
+    /// Returns whether the thread uses a processor although it has lost its permit.
+    fn is_overstaying(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == REVOKED && self.is_charged.load(Ordering::Relaxed)
     }
 
     /// Returns whether the thread has made no progress over several surveys, although it does not wait.
@@ -405,34 +478,42 @@ impl PermitHolder {
 }
 
 impl SharedPool {
+    fn decide(&self) -> Deciding<'_> {
+        Deciding { decisions: self.decisions.lock(), granted: Granted::default() }
+    }
+
     fn begin_contention(self: &Arc<Self>, decisions: &mut Decisions, now_ns: u64) {
-        if self.is_contended.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        decisions.quiet_surveys = 0;
-        decisions.queues.reset_usage();
-        for holder in decisions.holders.clone() {
-            holder.is_charged.store(false, Ordering::Relaxed);
-            holder.slice_ns.store(now_ns, Ordering::Relaxed);
-            if holder.state.load(Ordering::SeqCst) == HELD {
-                holder.begin_charge(decisions, now_ns);
+        let has_begun = !self.is_contended.swap(true, Ordering::SeqCst);
+        if has_begun {
+            decisions.quiet_surveys = 0;
+            decisions.queues.reset_usage();
+            for holder in decisions.holders.clone() {
+                holder.is_charged.store(false, Ordering::Relaxed);
+                holder.slice_ns.store(now_ns, Ordering::Relaxed);
+                if holder.state.load(Ordering::SeqCst) == HELD {
+                    holder.begin_charge(decisions, now_ns);
+                }
             }
         }
-        if self.survey_thread.swap(true, Ordering::SeqCst) {
+        if !self.survey_thread.swap(true, Ordering::SeqCst) {
+            self.start_survey_thread();
+        } else if has_begun {
             self.survey.wake();
-            return;
         }
+    }
+
+    fn start_survey_thread(self: &Arc<Self>) {
         let pool = self.clone();
         let survey = std::thread::Builder::new().name("permits".into()).spawn(move || pool.survey());
         if let Err(error) = survey {
-            // Contention then lasts, which costs a lock for each wait. The next one tries again.
+            // Contention then lasts, which costs a lock for each wait. The next thread that waits tries again.
             tracing::warn!("the thread that surveys permits cannot be started: {error}");
             self.survey_thread.store(false, Ordering::SeqCst);
         }
     }
 
     /// Grants free permits to the jobs that have used the least.
-    fn grant_permits(&self, decisions: &mut Decisions, now_ns: u64) {
+    fn grant_permits(&self, decisions: &mut Deciding<'_>, now_ns: u64, mut giver: Option<&Arc<PermitHolder>>) {
         while let Some(next) = decisions.queues.next_job(now_ns) {
             let running = self.running.load(Ordering::SeqCst);
             // Threads that began to run before the contention give their permits back one after the other. A job without a running
@@ -441,17 +522,20 @@ impl SharedPool {
             if running >= self.capacity && !is_draining {
                 return;
             }
-            self.grant(decisions, next.job, now_ns);
+            self.grant(decisions, next.job, now_ns, giver.take());
         }
     }
 
-    fn grant(&self, decisions: &mut Decisions, job: u64, now_ns: u64) {
+    fn grant(&self, decisions: &mut Deciding<'_>, job: u64, now_ns: u64, giver: Option<&Arc<PermitHolder>>) {
         let Some(holder) = decisions.queues.take_first(job) else { return };
         holder.begin_charge(decisions, now_ns);
         holder.slice_ns.store(now_ns, Ordering::Relaxed);
         holder.same_surveys.store(0, Ordering::Relaxed);
+        if giver.is_some_and(|giver| !Arc::ptr_eq(giver, &holder)) {
+            holder.place.begin_here();
+        }
         holder.take();
-        holder.wakeup.wake();
+        decisions.granted.0.push(holder);
     }
 
     /// Runs the pool's thread.
@@ -466,22 +550,39 @@ impl SharedPool {
         }
     }
 
+    /// Takes the permit of a stuck thread away.
+    ///
+    /// A thread that is not blocked goes on using a processor, so its job goes on being charged. There are never more such threads than
+    /// permits: then the threads with a permit share the processors with as many, and the least that they get is half.
+    fn revoke(&self, holder: &PermitHolder, decisions: &mut Decisions, now_ns: u64) {
+        let is_blocked = holder.place.is_blocked();
+        let overstaying = decisions.holders.iter().filter(|other| other.is_overstaying()).count();
+        if !is_blocked && overstaying >= self.capacity {
+            return;
+        }
+        if holder.state.compare_exchange(HELD, REVOKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return;
+        }
+        if is_blocked {
+            holder.end_charge(decisions, now_ns);
+        }
+        holder.running().fetch_sub(1, Ordering::SeqCst);
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Revokes the permits of stuck threads for those that wait, and ends the contention if only one job has been active for a while.
     fn survey_once(&self) {
-        let mut decisions = self.decisions.lock();
+        let mut decisions = self.decide();
         let now_ns = self.clock.monotonic_ns();
         for holder in decisions.holders.clone() {
             if holder.state.load(Ordering::SeqCst) == HELD
                 && holder.is_stuck()
                 && decisions.queues.next_job(now_ns).is_some()
-                && holder.state.compare_exchange(HELD, REVOKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
             {
-                holder.end_charge(&mut decisions, now_ns);
-                holder.running().fetch_sub(1, Ordering::SeqCst);
-                self.running.fetch_sub(1, Ordering::SeqCst);
+                self.revoke(&holder, &mut decisions, now_ns);
             }
         }
-        self.grant_permits(&mut decisions, now_ns);
+        self.grant_permits(&mut decisions, now_ns, None);
         // A thread that lost its permit asks for another one at its next check only while the pool is contended. Its job may have no
         // other thread, so that it does not count as active.
         let is_revoked = |holder: &Arc<PermitHolder>| holder.state.load(Ordering::SeqCst) == REVOKED;
@@ -490,7 +591,7 @@ impl SharedPool {
         if decisions.quiet_surveys >= QUIET_SURVEYS {
             self.is_contended.store(false, Ordering::SeqCst);
             while let Some(next) = decisions.queues.next_job(now_ns) {
-                self.grant(&mut decisions, next.job, now_ns);
+                self.grant(&mut decisions, next.job, now_ns, None);
             }
         }
     }

@@ -1,12 +1,15 @@
 //! Scenarios of the pool: each thread of a subtask does what the test tells it, on a clock that the test moves.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::{JobShare, PermitPool, SubtaskActivity, check, enter, while_waiting};
-use crate::clock::{ManualClock, SystemClock};
+use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::model::Interrupt;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -15,7 +18,37 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 enum Order {
     Check,
     Wait(Receiver<()>),
+    /// Computes without a check.
+    Compute(Arc<Computation>),
     Leave,
+}
+
+#[derive(Default)]
+struct Computation {
+    has_begun: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Computation {
+    fn run(&self) {
+        self.has_begun.store(true, Ordering::SeqCst);
+        while !self.is_over.load(Ordering::SeqCst) {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Lets a thread compute.
+    fn begin(thread: &TestSubtask) -> Arc<Computation> {
+        let computation = Arc::<Computation>::default();
+        thread.tell(Order::Compute(computation.clone()));
+        for _ in 0..60_000 {
+            if computation.has_begun.load(Ordering::SeqCst) {
+                return computation;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("the thread does not compute");
+    }
 }
 
 /// A thread of a subtask. It reports after each order that it has carried out.
@@ -39,6 +72,7 @@ impl TestSubtask {
                 match order {
                     Order::Check => check(),
                     Order::Wait(event) => drop(while_waiting(|| event.recv())),
+                    Order::Compute(computation) => computation.run(),
                     Order::Leave => break,
                 }
                 report.send(()).unwrap();
@@ -97,6 +131,27 @@ impl Fixture {
     /// Starts a thread of a job.
     fn start(&self, share: &JobShare) -> TestSubtask {
         TestSubtask::start(share, &self.interrupt)
+    }
+}
+
+/// A clock that does something when it is read next: between two steps of the thread that reads it.
+#[derive(Default)]
+struct InterferingClock {
+    clock: ManualClock,
+    next: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Clock for InterferingClock {
+    fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        let next = self.next.lock().take();
+        if let Some(act) = next {
+            act();
+        }
+        self.clock.monotonic_ns()
     }
 }
 
@@ -210,6 +265,39 @@ fn a_thread_that_is_stuck_loses_its_permit() {
 }
 
 #[test]
+fn no_more_threads_than_permits_go_on_computing_without_one() {
+    let fixture = Fixture::new(1);
+    let share = fixture.pool.share_of("one");
+    let first = fixture.start(&share);
+    first.is_done();
+    let second = fixture.start(&fixture.pool.share_of("other"));
+    second.waits();
+    let third = fixture.start(&share);
+    third.waits();
+    let computation = Computation::begin(&first);
+    fixture.clock.set_ms(1005);
+    (0..3).for_each(|_| fixture.pool.survey_once());
+    second.is_done();
+    // The second one computes as well, but keeps its permit as long as the first one goes on.
+    let other_computation = Computation::begin(&second);
+    if cfg!(target_os = "linux") {
+        (0..10).for_each(|_| fixture.pool.survey_once());
+        third.waits();
+    }
+    fixture.clock.set_ms(1020);
+    computation.is_over.store(true, Ordering::SeqCst);
+    first.is_done();
+    // Its job has paid for the time without a permit, so that it is not the other job's turn to give way.
+    first.tell(Order::Check);
+    first.waits();
+    other_computation.is_over.store(true, Ordering::SeqCst);
+    second.is_done();
+    second.tell(Order::Check);
+    second.is_done();
+    fixture.end([first, second, third]);
+}
+
+#[test]
 fn a_thread_that_was_stuck_for_long_waits_for_its_turn() {
     let fixture = Fixture::new(1);
     let stuck = fixture.start(&fixture.pool.share_of("one"));
@@ -278,6 +366,41 @@ fn contention_ends_when_one_job_is_left() {
 }
 
 #[test]
+fn a_thread_goes_on_if_contention_ends_while_it_checks() {
+    let clock = Arc::<InterferingClock>::default();
+    clock.clock.set_ms(1000);
+    let pool = PermitPool::without_surveys(1, clock.clone());
+    let (share, other) = (pool.share_of("one"), pool.share_of("other"));
+    let (interrupt, of_other) = (Interrupt::default(), Interrupt::default());
+    let first = TestSubtask::start(&share, &interrupt);
+    first.is_done();
+    let second = TestSubtask::start(&other, &of_other);
+    second.waits();
+    let third = TestSubtask::start(&share, &interrupt);
+    third.waits();
+    of_other.set();
+    second.is_done();
+    second.leave();
+    assert!(pool.is_contended());
+    // Both threads of the job that is left get permits, so that there are more than the pool has.
+    clock.clock.set_ms(1020);
+    let (ending, activity) = (pool.clone(), first.activity.clone());
+    *clock.next.lock() = Some(Box::new(move || {
+        for _ in 0..4 {
+            activity.beat();
+            ending.survey_once();
+        }
+        assert!(!ending.is_contended());
+    }));
+    first.tell(Order::Check);
+    first.is_done();
+    third.is_done();
+    assert_eq!(pool.running(), 2);
+    first.leave();
+    third.leave();
+}
+
+#[test]
 fn parts_of_a_job_have_one_share() {
     let pool = Fixture::new(1).pool;
     let (one, same, other) = (pool.share_of("a"), pool.share_of("a"), pool.share_of("b"));
@@ -321,4 +444,134 @@ fn every_thread_gets_a_permit_however_contention_changes() {
         done.send(()).unwrap();
     });
     finished.recv_timeout(4 * TIMEOUT).expect("all threads end");
+}
+
+#[test]
+fn the_time_for_which_a_thread_waits_for_a_permit_is_counted() {
+    let fixture = Fixture::new(1);
+    let [one, other] = ["one", "other"].map(|job| fixture.pool.share_of(job));
+    let first = fixture.start(&one);
+    first.is_done();
+    let second = fixture.start(&other);
+    second.waits();
+    assert_eq!(second.activity.permit_wait_ns(), 0);
+    fixture.clock.set_ms(1250);
+    let working = first.activity.clone();
+    first.leave();
+    second.is_done();
+    assert_eq!([&working, &second.activity].map(|activity| activity.permit_wait_ns()), [0, 250_000_000]);
+    second.leave();
+}
+
+#[test]
+fn jobs_that_hold_as_many_permits_exchange_them_only_when_far_apart() {
+    for (first_check_ms, are_far_apart) in [(1002, false), (1011, true)] {
+        let fixture = Fixture::new(2);
+        let (one, other) = (fixture.pool.share_of("one"), fixture.pool.share_of("other"));
+        let [first, second] = [fixture.start(&one), fixture.start(&one)];
+        first.is_done();
+        second.is_done();
+        let third = fixture.start(&other);
+        third.waits();
+        let fourth = fixture.start(&other);
+        fourth.waits();
+        // One job has both permits, so it gives one back as soon as it has used a little more.
+        fixture.clock.set_ms(first_check_ms);
+        first.tell(Order::Check);
+        third.is_done();
+        first.waits();
+        // Now each has one. The difference stays as it is.
+        fixture.clock.set_ms(first_check_ms + 1);
+        second.tell(Order::Check);
+        if are_far_apart {
+            fourth.is_done();
+            second.waits();
+        } else {
+            second.is_done();
+            fourth.waits();
+        }
+        fixture.end([first, second, third, fourth]);
+    }
+}
+
+#[test]
+fn a_wait_within_a_wait_takes_no_second_permit() {
+    for is_contended in [false, true] {
+        let fixture = Fixture::new(1);
+        let (one, other) = (fixture.pool.share_of("one"), fixture.pool.share_of("other"));
+        let _permit = enter(&one, Arc::default(), fixture.interrupt.clone());
+        let waiting = is_contended.then(|| fixture.start(&other));
+        waiting.iter().for_each(TestSubtask::waits);
+        while_waiting(|| {
+            while_waiting(|| ());
+            check();
+            assert_eq!(fixture.pool.running(), usize::from(is_contended), "only the other job has a permit");
+            waiting.into_iter().for_each(|other| {
+                other.is_done();
+                other.leave();
+            });
+        });
+        assert_eq!(fixture.pool.running(), 1);
+    }
+}
+
+/// Threads of two jobs are interrupted at any time. Those of a third get their permits nevertheless.
+#[test]
+fn an_interrupt_takes_no_permit_from_others() {
+    let (done, finished) = channel();
+    std::thread::spawn(move || {
+        let pool = PermitPool::new(2, SystemClock::shared());
+        let work = |share: &JobShare, turns: usize, interrupt: &Interrupt| {
+            let _permit = enter(share, Arc::default(), interrupt.clone());
+            for turn in 0..turns {
+                check();
+                if turn % 2 == 0 {
+                    while_waiting(std::thread::yield_now);
+                }
+            }
+        };
+        let (pool, work) = (&pool, &work);
+        for _ in 0..100 {
+            let interrupts = [Interrupt::default(), Interrupt::default()];
+            std::thread::scope(|scope| {
+                for thread in 0..8 {
+                    let interrupt = interrupts[thread % 2].clone();
+                    scope.spawn(move || work(&pool.share_of(["a", "b"][thread % 2]), 500, &interrupt));
+                }
+                let last = scope.spawn(move || work(&pool.share_of("c"), 500, &Interrupt::default()));
+                interrupts.iter().for_each(|interrupt| {
+                    std::thread::yield_now();
+                    interrupt.set();
+                });
+                last.join().unwrap();
+            });
+            assert_eq!(pool.running(), 0, "every permit was returned");
+        }
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(4 * TIMEOUT).expect("all threads end");
+}
+
+/// A thread that was told where to begin may run on all processors afterwards.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_stays_bound_to_a_processor() {
+    fn allowed() -> String {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap().to_owned()
+    }
+    let pool = PermitPool::new(1, SystemClock::shared());
+    let (pool, before) = (&pool, &allowed());
+    std::thread::scope(|scope| {
+        for thread in 0..6 {
+            scope.spawn(move || {
+                let _permit = enter(&pool.share_of(["a", "b"][thread % 2]), Arc::default(), Interrupt::default());
+                for turn in 0..2000 {
+                    check();
+                    while_waiting(std::thread::yield_now);
+                    assert!(turn % 100 != 0 || allowed() == *before, "a thread may run where it could before");
+                }
+            });
+        }
+    });
 }

@@ -13,9 +13,9 @@ const ATTEMPTS_MAX: u64 = 100;
 /// Longest time that the retries of one record may wait in total. The subtask handles no barrier in this time.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Smallest limit of the kept dead letters, in bytes.
-const LETTER_BYTES_MIN: u64 = 1 << 10;
+pub(super) const LETTER_BYTES_MIN: u64 = 1 << 10;
 /// Largest limit of the kept dead letters, in bytes.
-const LETTER_BYTES_MAX: u64 = 1 << 44;
+pub(super) const LETTER_BYTES_MAX: u64 = 1 << 44;
 
 /// How `on_fault` begins to handle a bad record.
 #[derive(Clone, Copy)]
@@ -67,6 +67,7 @@ pub(super) fn dead_letters(top: &TomlSection<'_>) -> Result<DeadLetterSettings> 
     let mut settings = DeadLetterSettings::default();
     if let Some(item) = top.section("dead_letters", &["limit"])?.and_then(|section| section.get("limit")) {
         settings.limit_bytes = item.bytes(LETTER_BYTES_MIN, LETTER_BYTES_MAX)? as u64;
+        settings.is_limit_set = true;
     }
     Ok(settings)
 }

@@ -99,8 +99,31 @@ fn a_ceiling_cuts_the_default_and_refuses_a_larger_setting() {
 }
 
 #[test]
+fn a_ceiling_for_dead_letters_cuts_the_default_and_refuses_a_larger_setting() {
+    let ceilings = ceilings(&["dead_letters=16MiB"]);
+    let letters = |limit: &str| {
+        let limit = if limit.is_empty() { String::new() } else { format!("[dead_letters]\nlimit = \"{limit}\"\n") };
+        let nodes = "[source.s]\nconnector = \"generator\"\ntemplate = \"a\"\n[sink.out]\ninput = \"s\"\nconnector = \"stdout\"\n";
+        PipelineSpec::parse(&format!("name = \"n\"\n{limit}{nodes}"), "p.toml").unwrap()
+    };
+    for (limit, bytes) in [("", 16 << 20), ("1MiB", 1 << 20), ("16MiB", 16 << 20)] {
+        let mut pipeline = letters(limit);
+        ceilings.apply(&mut pipeline).unwrap();
+        assert_eq!(pipeline.dead_letters.limit_bytes, bytes, "{limit}");
+    }
+    let error = ceilings.apply(&mut letters("17MiB")).unwrap_err();
+    assert_eq!(error.code, "limit-refused");
+    assert!(error.message.contains("17.0 MiB") && error.message.contains("at most 16.0 MiB"), "{error}");
+    let mut resumed = letters("17MiB");
+    ceilings.cut(&mut resumed);
+    assert_eq!(resumed.dead_letters.limit_bytes, 16 << 20);
+}
+
+#[test]
 fn malformed_ceilings_are_refused() {
     for (setting, why) in [
+        ("dead_letters=1B", "must be between"),
+        ("dead_letters=lots", "must be between"),
         ("memory", "KEY=VALUE"),
         ("memroy=1MiB", "is not a limit"),
         ("memory=much", "must be between"),

@@ -343,7 +343,7 @@ fn values_out_of_bounds_are_rejected() {
         ("on_fault = \"dead-letter\"", "on_fault = \"retry\"", 41),
         ("rate = 1000", "rate = 0", 57),
         ("header = true", "header = \"yes\"", 54),
-        ("\"csv\"", "\"avro\"", 53),
+        ("\"csv\"", "\"xml\"", 53),
         ("\"rfc3339\"", "\"iso\"", 55),
         ("\"rfc3339\"", "\"%Q\"", 55),
         ("\"rfc3339\"", "\"%H:%M\"", 55),

@@ -241,11 +241,13 @@ pub enum StateBackendKind {
 pub struct DeadLetterSettings {
     /// Size of all kept letters, in bytes. The job fails rather than exceed it.
     pub limit_bytes: u64,
+    /// Whether the pipeline file sets it.
+    pub is_limit_set: bool,
 }
 
 impl Default for DeadLetterSettings {
     fn default() -> Self {
-        DeadLetterSettings { limit_bytes: 1 << 30 }
+        DeadLetterSettings { limit_bytes: 1 << 30, is_limit_set: false }
     }
 }
 

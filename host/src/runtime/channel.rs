@@ -62,7 +62,8 @@ struct ChannelState {
 
 /// The sending end of a channel.
 pub(crate) struct ChannelSender {
-    elements: Sender<SentElement>,
+    /// Boxed, because the queue allocates room for 31 elements at once.
+    elements: Sender<Box<SentElement>>,
     credits: Receiver<()>,
     inbox: Arc<Inbox>,
     state: Arc<ChannelState>,
@@ -75,7 +76,7 @@ pub(crate) struct ChannelSender {
 
 /// The receiving end of a channel.
 pub(crate) struct ChannelReceiver {
-    elements: Receiver<SentElement>,
+    elements: Receiver<Box<SentElement>>,
     credits: Sender<()>,
     inbox: Arc<Inbox>,
     state: Arc<ChannelState>,
@@ -131,7 +132,7 @@ impl ChannelSender {
         if has_credit {
             self.inbox.waiting.fetch_add(1, Ordering::SeqCst);
         }
-        self.elements.send(SentElement { element, has_credit, charge }).map_err(|_| SubtaskCancelled)?;
+        self.elements.send(Box::new(SentElement { element, has_credit, charge })).map_err(|_| SubtaskCancelled)?;
         self.inbox.wakeup.wake();
         Ok(())
     }
@@ -193,7 +194,7 @@ impl ChannelReceiver {
     /// Takes the next element out of the channel, if there is one. Its credit is not returned yet.
     pub(crate) fn try_next(&self) -> Result<Option<SentElement>, SubtaskCancelled> {
         match self.elements.try_recv() {
-            Ok(sent) => Ok(Some(sent)),
+            Ok(sent) => Ok(Some(*sent)),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(SubtaskCancelled),
         }

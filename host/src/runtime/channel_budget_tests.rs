@@ -97,9 +97,14 @@ fn run(overtaking: bool) -> Arc<InFlight> {
         }
         checkpoint
     };
+    let stats = execution.stats_reader();
+    let queued = || stats.read().iter().map(|node| node.queued_bytes).max().unwrap_or(0);
+    let mut most_queued = 0;
     let mut last = begin(BarrierKind::Checkpoint);
     while final_snapshots < PARALLELISM + 3 + PARALLELISM + 2 {
-        match events.recv_timeout(TIMEOUT).expect("the job makes progress") {
+        let event = events.recv_timeout(TIMEOUT).expect("the job makes progress");
+        most_queued = most_queued.max(queued());
+        match event {
             SubtaskEvent::SourceEnded => {
                 ended += 1;
                 if ended == PARALLELISM {
@@ -118,6 +123,8 @@ fn run(overtaking: bool) -> Arc<InFlight> {
         }
     }
     execution.join();
+    assert!(most_queued > 0, "the receivers are slow, so that records wait for them");
+    assert_eq!(queued(), 0);
     in_flight
 }
 

@@ -90,7 +90,7 @@ impl EdgeBudget {
         }
     }
 
-    #[cfg(test)]
+    /// Returns the bytes that wait between the subtasks of the edge, without those of the overdraft.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
     }

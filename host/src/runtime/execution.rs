@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::attempt_signals::AttemptSignals;
 use super::barrier::Barrier;
+use super::edge_budget::EdgeBudget;
 use super::heartbeat::HeartbeatMonitor;
 use super::input::input_gate::InputGate;
 use super::metrics_aggregation::{NodeStats, SubtaskStatsSlot};
@@ -93,6 +94,8 @@ impl StatsReader {
     pub fn read(&self) -> Vec<NodeStats> {
         let stats = self.0.iter().map(|stats| NodeStats {
             limits: stats.limits.as_ref().map(|limits| limits.counts()).unwrap_or_default(),
+            queued_bytes: stats.inputs.iter().map(|budget| budget.used() as u64).sum(),
+            permit_wait_ns: stats.activities.iter().map(|activity| activity.permit_wait_ns()).sum(),
             ..NodeStats::sum_over_subtasks(&stats.node, &stats.subtasks)
         });
         stats.collect()
@@ -100,12 +103,16 @@ impl StatsReader {
 }
 
 /// The published statistics of the subtasks of a node.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct PublishedStats {
     node: String,
     subtasks: Vec<SubtaskStatsSlot>,
     /// The limits that the subtasks share, if the node is an operator.
     limits: Option<Arc<SharedLimits>>,
+    /// The budgets of the edges to the node.
+    inputs: Vec<Arc<EdgeBudget>>,
+    /// The threads that begin with the node.
+    activities: Vec<Arc<SubtaskActivity>>,
 }
 
 /// The shared parts of all source subtasks.
@@ -139,9 +146,7 @@ impl Execution {
             end_sender,
             heartbeats: HeartbeatMonitor::new(plan.pipeline.heartbeat),
             signals: Arc::new(AttemptSignals::new(options.interrupt.clone())),
-            stats: nodes
-                .map(|node| PublishedStats { node: node.id.clone(), subtasks: Vec::new(), limits: None })
-                .collect(),
+            stats: nodes.map(|node| PublishedStats { node: node.id.clone(), ..PublishedStats::default() }).collect(),
         };
         let mut channels = UnclaimedChannels::new(plan, &|chain| options.runs_chain(chain));
         let mut sources = SourceStartup::new(plan, &options, &channels);
@@ -151,6 +156,8 @@ impl Execution {
         }
         let chains = plan.graph.chains.iter().enumerate();
         for (chain_index, chain) in chains.filter(|(chain, _)| options.runs_chain(*chain)) {
+            let head = chain.nodes[0].node;
+            execution.stats[head].inputs = channels.input_budgets(plan, chain_index);
             for subtask in 0..chain.parallelism {
                 let (signals, inbox) = (execution.signals.clone(), channels.inbox(chain_index, subtask));
                 signals.subscribe(&inbox.wakeup);
@@ -176,7 +183,8 @@ impl Execution {
                         SubtaskInput::Gate(InputGate::new(receivers, inbox, mode, signals, options.clock.clone()))
                     }
                 };
-                let node = &plan.pipeline.nodes[chain.nodes[0].node].id;
+                execution.stats[head].activities.push(startup.context.activity.clone());
+                let node = &plan.pipeline.nodes[head].id;
                 execution.spawn(node, subtask, startup, input)?;
             }
         }

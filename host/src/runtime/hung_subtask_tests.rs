@@ -50,9 +50,10 @@ fn a_hung_subtask_is_found_and_its_thread_is_abandoned() {
         assert!(matches!(events.recv_timeout(TIMEOUT), Ok(SubtaskEvent::Opened)));
     }
     let clock = SystemClock::shared();
+    let deadline_ns = clock.monotonic_ns() + u64::try_from(TIMEOUT.as_nanos()).unwrap();
     let failure = loop {
         let now_ns = clock.monotonic_ns();
-        assert!(now_ns < u64::try_from(TIMEOUT.as_nanos()).unwrap(), "the hung subtask is not found");
+        assert!(now_ns < deadline_ns, "the hung subtask is not found");
         if let Some(failure) = execution.check_heartbeats(now_ns) {
             break failure;
         }

@@ -52,6 +52,10 @@ pub struct NodeStats {
     pub event_times: Vec<SubtaskEventTime>,
     /// What the operator has exceeded.
     pub limits: LimitCounts,
+    /// Bytes of the records that wait in the channels to the node.
+    pub queued_bytes: u64,
+    /// Time that the threads which begin with the node have waited for permits, in nanoseconds.
+    pub permit_wait_ns: u64,
 }
 
 impl NodeStats {

@@ -73,6 +73,7 @@ pub(super) fn execution_options(
         runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
+        ingest: None,
     };
     (options, events)
 }

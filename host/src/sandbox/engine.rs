@@ -35,6 +35,9 @@ pub(super) const TABLE_ELEMENTS_MAX: usize = 1 << 16;
 /// toolchains have memories of their own.
 pub(super) const MEMORIES_MAX: u32 = 4;
 
+/// How much of each table stays in memory when its instance ends: one page.
+const TABLE_BYTES_KEPT: usize = 4096;
+
 /// Number of memories for which the pool reserves address space at most, except that every instance gets one. Each takes
 /// 4 GiB, so these are half of the address space of a process.
 const MEMORIES_TOTAL: u32 = 1 << 14;
@@ -101,6 +104,9 @@ pub(super) fn pooling_engine(instances_max: u32) -> wasmtime::Result<Engine> {
     if PoolingAllocationConfig::is_pagemap_scan_available() {
         pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(1 << 20);
     }
+    // Returning the page of a small table costs an interrupt of each other processor, which a function that traps for each record
+    // would make its neighbours pay for.
+    pool.table_keep_resident(TABLE_BYTES_KEPT);
     let mut config = settings();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)

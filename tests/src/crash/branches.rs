@@ -21,6 +21,8 @@ pub(super) struct Branch {
     pub(super) outputs: Vec<Output>,
     /// Whether the operator has an output `late`, which must stay empty.
     pub(super) has_late: bool,
+    /// The records of the dead letters that the host keeps.
+    pub(super) letters: Option<fn(&Input) -> Vec<String>>,
 }
 
 /// Parallelisms of a round's jobs.
@@ -49,6 +51,12 @@ pub(super) enum Expected {
     /// Orders and rules that the function `rules` may emit.
     Rules,
 }
+
+/// The operator with dead letters.
+pub(super) const LETTERS: &str = "letters";
+
+/// The operator whose state is checked at the end.
+pub(super) const KINDS: &str = "kinds";
 
 /// The names of all operators.
 pub fn names() -> Vec<&'static str> {
@@ -103,12 +111,22 @@ pub(super) fn all() -> Vec<Branch> {
         ),
         windowed("maxima", "input = \"second\"", &tumbling(2000), maximum, Json(model::native_maxima)),
         windowed("largest", FIRST, &tumbling(2500), &event_time("largest"), Lines(model::largest_records)),
+        Branch {
+            letters: Some(model::bad_records),
+            ..keyed(
+                LETTERS,
+                "input = \"doubtful\"",
+                "on_fault = \"dead-letter\"",
+                "component = \"repairable@1\"\nfunction = \"sum\"",
+                Lines(model::sums_of_good_records),
+            )
+        },
     ]
 }
 
-/// Returns the branches for this seed. Consecutive rounds cycle through all branches, and each adds others at random.
-/// With `names`, returns the branches with these names.
-pub(super) fn of_round(seed: u64, names: &[String], rng: &mut Rng) -> Vec<Branch> {
+/// Returns the branches for this seed, with those that are `needed`. Consecutive rounds cycle through all branches, and each adds
+/// others at random. With `names`, returns the branches with these names.
+pub(super) fn of_round(seed: u64, names: &[String], needed: &[&str], rng: &mut Rng) -> Vec<Branch> {
     const IN_TURN: u64 = 4;
     const AT_RANDOM: usize = 2;
     if !names.is_empty() {
@@ -124,6 +142,9 @@ pub(super) fn of_round(seed: u64, names: &[String], rng: &mut Rng) -> Vec<Branch
     let mut rest: Vec<Branch> = all.into_iter().flatten().collect();
     rng.shuffle(&mut rest);
     chosen.extend(rest.into_iter().take(AT_RANDOM));
+    let missing = self::all().into_iter().filter(|branch| needed.contains(&branch.name));
+    let missing: Vec<Branch> = missing.filter(|branch| chosen.iter().all(|other| other.name != branch.name)).collect();
+    chosen.extend(missing);
     chosen
 }
 
@@ -141,7 +162,7 @@ fn kinds(function: &str) -> String {
 
 /// An operator keyed by the first column. `inputs` contains the names of its sources.
 fn keyed(name: &'static str, inputs: &str, settings: &str, function: &str, expected: Expected) -> Branch {
-    let sources = ["first", "second", "serial", "alarms", "rules"];
+    let sources = ["first", "second", "serial", "alarms", "rules", "doubtful"];
     let is_read = |source: &&str| inputs.contains(&format!("\"{source}\""));
     Branch {
         name,
@@ -149,6 +170,7 @@ fn keyed(name: &'static str, inputs: &str, settings: &str, function: &str, expec
         operator: format!("{inputs}\nkey = {{ column = 0 }}\n{settings}\n{function}\n"),
         outputs: vec![Output { name: "", expected }],
         has_late: false,
+        letters: None,
     }
 }
 
@@ -266,9 +288,9 @@ mod tests {
     fn five_rounds_run_every_branch() {
         let mut rng = Rng::with_seed(7);
         let names: std::collections::BTreeSet<_> =
-            (40..45).flat_map(|seed| of_round(seed, &[], &mut rng)).map(|branch| branch.name).collect();
+            (40..45).flat_map(|seed| of_round(seed, &[], &[], &mut rng)).map(|branch| branch.name).collect();
         assert_eq!(names.len(), all().len());
-        let named = of_round(1, &["sliding".to_owned(), "copy".to_owned()], &mut rng);
+        let named = of_round(1, &["sliding".to_owned(), "copy".to_owned()], &[], &mut rng);
         assert_eq!(named.iter().map(|branch| branch.name).collect::<Vec<_>>(), ["copy", "sliding"]);
     }
 

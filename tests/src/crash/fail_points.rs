@@ -48,6 +48,10 @@ pub(super) struct AimNeeds {
     pub(super) claim: bool,
     /// No compiled component from an earlier round.
     pub(super) fresh_code: bool,
+    /// An operator with dead letters that the host keeps.
+    pub(super) letters: bool,
+    /// A savepoint that `cofferdam state load` writes.
+    pub(super) state_load: bool,
 }
 
 /// The fail points of the host and their hits in all rounds.
@@ -192,13 +196,37 @@ impl fmt::Display for FailPointHits {
     }
 }
 
+impl AimNeeds {
+    /// Returns what either of both needs.
+    pub(super) fn or(self, other: AimNeeds) -> AimNeeds {
+        AimNeeds {
+            rocksdb: self.rocksdb || other.rocksdb,
+            claim: self.claim || other.claim,
+            fresh_code: self.fresh_code || other.fresh_code,
+            letters: self.letters || other.letters,
+            state_load: self.state_load || other.state_load,
+        }
+    }
+}
+
 impl Aim {
     /// Returns the settings that a round needs to reach the point.
     pub(super) fn needs(&self) -> AimNeeds {
         let is_in = |prefixes: &[&str]| prefixes.iter().any(|prefix| self.point.starts_with(prefix));
         let claim = is_in(&["storage.copy", "claimed."]);
         let stores_files = ["database.", "storage.put-part", "storage.complete", "storage.link", "storage.sync-link"];
-        AimNeeds { rocksdb: claim || is_in(&stores_files), claim, fresh_code: is_in(&["code-cache."]) }
+        AimNeeds {
+            rocksdb: claim || is_in(&stores_files),
+            claim,
+            fresh_code: is_in(&["code-cache."]),
+            letters: is_in(&["letters."]),
+            state_load: self.is_of_state_load(),
+        }
+    }
+
+    /// Returns whether only `cofferdam state load` passes the point.
+    pub(super) fn is_of_state_load(&self) -> bool {
+        self.point.starts_with("state-load.")
     }
 
     /// Returns whether the log shows that the aim was hit.

@@ -23,6 +23,7 @@ const SECOND: usize = 4_500;
 const SERIAL: usize = 6_000;
 const ALARMS: usize = 2_400;
 const RULES: usize = 40;
+const DOUBTFUL: usize = 1_500;
 
 /// A record `KEY,VALUE,TIME`.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub(super) struct Input {
     /// Lines `KEY,NUMBER,WORD` for the functions `kinds` and `rules`.
     pub(super) serial: Vec<String>,
     pub(super) alarms: Vec<Alarm>,
+    /// Lines `KEY,NUMBER` for the function `sum`, some of them bad.
+    pub(super) doubtful: Vec<String>,
     /// Rule `n` is the line `rN,LIMIT` with the limit 2^n.
     pub(super) rules: usize,
 }
@@ -71,6 +74,7 @@ impl Input {
             second: records(rng, SECOND),
             serial: serial(rng),
             alarms: alarms(rng),
+            doubtful: doubtful(rng),
             rules: RULES,
         }
     }
@@ -82,6 +86,7 @@ impl Input {
             "second" => self.second.len(),
             "serial" => self.serial.len(),
             "alarms" => self.alarms.len(),
+            "doubtful" => self.doubtful.len(),
             _ => self.rules,
         };
         records as u64
@@ -96,6 +101,7 @@ impl Input {
             }
         }
         write_lines(&folder.join("serial.csv"), self.serial.iter().cloned())?;
+        write_lines(&folder.join("doubtful.csv"), self.doubtful.iter().cloned())?;
         write_lines(&folder.join("alarms.csv"), self.alarms.iter().map(Alarm::line))?;
         write_lines(&folder.join("rules.csv"), (0..self.rules).map(|rule| format!("r{rule},{}", 1_u64 << rule)))
     }
@@ -150,6 +156,12 @@ fn serial(rng: &mut Rng) -> Vec<String> {
     const WORDS: [&str; 9] = ["tea", "jam", "bread", "", "honey", "ginger", "egg", "oat", "rye bread"];
     let line = |number| format!("k{},{number},{}", rng.u64(0..KEYS), WORDS[rng.usize(0..WORDS.len())]);
     (0..SERIAL).map(line).collect()
+}
+
+/// Returns records of which about one in ten is bad.
+fn doubtful(rng: &mut Rng) -> Vec<String> {
+    let line = |number| format!("k{},{}{number}", rng.u64(0..KEYS), if rng.u8(0..10) == 0 { "bad" } else { "" });
+    (0..DOUBTFUL).map(line).collect()
 }
 
 /// Returns orders sorted by time. Timers in an order are further ahead than the watermark can be, so none of them has

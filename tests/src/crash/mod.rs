@@ -22,6 +22,7 @@ mod operators;
 mod pipeline;
 mod savepoint;
 mod site;
+mod state_load;
 mod story;
 mod tally;
 

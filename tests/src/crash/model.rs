@@ -193,6 +193,28 @@ pub(super) fn every_kind(input: &Input) -> Vec<String> {
         .collect()
 }
 
+/// Returns the good records of `doubtful`, each with the sum of its key so far.
+pub(super) fn sums_of_good_records(input: &Input) -> Vec<String> {
+    let mut sums = BTreeMap::<&str, u64>::new();
+    let good = input.doubtful.iter().filter(|line| !is_bad(line));
+    good.map(|line| {
+        let (key, number) = line.split_once(',').unwrap_or_default();
+        let sum = sums.entry(key).or_default();
+        *sum += number.parse::<u64>().unwrap_or_default();
+        format!("{line},{sum}")
+    })
+    .collect()
+}
+
+/// Returns the bad records of `doubtful`.
+pub(super) fn bad_records(input: &Input) -> Vec<String> {
+    input.doubtful.iter().filter(|line| is_bad(line)).cloned().collect()
+}
+
+fn is_bad(line: &str) -> bool {
+    line.contains(",bad")
+}
+
 /// Returns the timers that fire. All orders are applied first; then timers fire in time order.
 pub(super) fn timers(input: &Input) -> Vec<String> {
     #[derive(Default)]

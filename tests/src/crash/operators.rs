@@ -4,7 +4,6 @@
 //! repeated until it is answered ([`Run::through_faults`]), and must be idempotent.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,11 +11,12 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use super::Round;
-use super::branches::{self, Branch, Rescaling};
-use super::fail_points::{self, AimNeeds};
+use super::branches::{self, Branch, KINDS, LETTERS, Rescaling};
+use super::fail_points::{self, Aim, AimNeeds};
 use super::input::Input;
 use super::pipeline::{Pace, Settings, Topology};
-use super::site::{JobEnd, PlannedFaults, Progress, Site, files_below, sleep_up_to};
+use super::site::{COMPONENTS, JobEnd, PlannedFaults, Progress, Site, files_below, sleep_up_to};
+use super::state_load;
 use crate::committed_lines;
 
 const AT_RANDOM: &str = "at random";
@@ -90,15 +90,13 @@ impl<'r, 'a> Run<'r, 'a> {
     fn begin(round: &'r mut Round<'a>) -> Result<Run<'r, 'a>> {
         let input = Input::random(&mut round.rng);
         let pace = if round.rng.bool() { Pace::Operators } else { Pace::Sources };
-        let branches = branches::of_round(round.seed, round.operators, &mut round.rng);
+        let needs = round.aims.iter().map(Aim::needs).fold(AimNeeds::default(), AimNeeds::or);
+        let needed = [(needs.letters, LETTERS), (needs.state_load, KINDS)];
+        let needed: Vec<&str> = needed.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, name)| name).collect();
+        let branches = branches::of_round(round.seed, round.operators, &needed, &mut round.rng);
         for branch in &branches {
             *round.tally.operators.entry(branch.name).or_default() += 1;
         }
-        let needs = round.aims.iter().map(|aim| aim.needs()).fold(AimNeeds::default(), |all, one| AimNeeds {
-            rocksdb: all.rocksdb || one.rocksdb,
-            claim: all.claim || one.claim,
-            fresh_code: all.fresh_code || one.fresh_code,
-        });
         let backend = round.backend.or(needs.rocksdb.then_some("rocksdb"));
         let (settings, restarts) = (Settings::random(&mut round.rng, backend, pace), round.has_fail_points);
         let topology = Topology { branches, pace, copies: 0, restarts };
@@ -412,7 +410,10 @@ impl<'r, 'a> Run<'r, 'a> {
         self.round.story.tell("finished");
         let out = self.site.dir.join("out");
         self.round.tally.lines += check_output(&self.topology.branches, &self.input, &out, &self.rescaling)?;
-        if self.topology.branches.iter().any(|branch| branch.name == "kinds") && !self.has_lying_storage {
+        if let Some(records) = self.topology.branches.iter().find_map(|branch| branch.letters) {
+            self.check_letters(records(&self.input))?;
+        }
+        if self.topology.branches.iter().any(|branch| branch.name == KINDS) && !self.has_lying_storage {
             self.check_state()?;
         }
         if self.round.has_fail_points {
@@ -434,7 +435,12 @@ impl<'r, 'a> Run<'r, 'a> {
         for folder in std::fs::read_dir(self.site.checkpoints().join("savepoints")).into_iter().flatten() {
             paths.push(format!("/v1/savepoints?location={}", folder?.path().display()));
         }
-        paths.extend(["kinds@1", "event-time@1"].map(|component| format!("/v1/components/{component}")));
+        paths.extend(COMPONENTS.iter().map(|component| format!("/v1/components/{component}@1")));
+        if self.topology.branches.iter().any(|branch| branch.letters.is_some())
+            && let Some(job) = self.jobs.last()
+        {
+            paths.insert(0, format!("/v1/jobs/{job}/dead-letters"));
+        }
         for path in paths {
             self.round.story.tell(format!("removes {path}"));
             self.through_faults(|run| match run.site.api()?.delete(&path)? {
@@ -452,14 +458,45 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok(())
     }
 
-    /// Checks the final checkpoint, which contains the number of records of each key.
-    fn check_state(&self) -> Result<()> {
+    /// Compares the records of the kept dead letters with the expected ones. They are those of all jobs: each job takes over the letters
+    /// of the one that it continues.
+    fn check_letters(&mut self, mut expected: Vec<String>) -> Result<()> {
+        let (mut records, mut last): (Vec<String>, String) = Default::default();
+        loop {
+            let before = records.len();
+            let path = format!("/v1/jobs/{}/dead-letters?limit=100{last}", self.job);
+            let page = self.through_faults(|run| run.site.api()?.get(&path)?.ok())?;
+            for letter in page["letters"].as_array().into_iter().flatten() {
+                records.push(letter["value"].as_str().unwrap_or_default().to_owned());
+                last = format!("&after={}", letter["id"].as_str().unwrap_or_default());
+            }
+            if records.len() == before {
+                break;
+            }
+        }
+        expected.sort_unstable();
+        records.sort_unstable();
+        match crate::difference(&expected, &records) {
+            None => Ok(()),
+            Some(difference) => bail!("in the {} dead letters {difference}", expected.len()),
+        }
+    }
+
+    /// Checks the final checkpoint, which contains the number of records of each key, and a savepoint that is written from it.
+    fn check_state(&mut self) -> Result<()> {
         let (_, folder) = self.site.complete(&self.job).pop().context("the final checkpoint is gone")?;
-        let mut command = Command::new(&self.round.binary);
-        let output = command.args(["state", "dump"]).arg(&folder).args(["kinds", "count"]).output()?;
-        ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let lines = state_load::dump(&self.round.binary, &folder)?;
+        self.check_counts(&lines).context("in the state `count` of the final checkpoint")?;
+        if self.round.has_fail_points {
+            let log = state_load::load(self.round, &lines, &folder)?;
+            self.round.tally.fail_points.add_log(&log)?;
+        }
+        Ok(())
+    }
+
+    fn check_counts(&self, lines: &str) -> Result<()> {
         let mut counts: Vec<String> = Vec::new();
-        for line in String::from_utf8(output.stdout)?.lines() {
+        for line in lines.lines() {
             let entry: Value = serde_json::from_str(line)?;
             counts.push(format!("{},{}", entry["key"].as_str().unwrap_or_default(), entry["value"]));
         }
@@ -472,7 +509,7 @@ impl<'r, 'a> Run<'r, 'a> {
         expected.sort_unstable();
         match crate::difference(&expected, &counts) {
             None => Ok(()),
-            Some(difference) => bail!("in the state `count` of the final checkpoint {difference}"),
+            Some(difference) => bail!("{difference}"),
         }
     }
 }

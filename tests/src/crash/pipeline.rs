@@ -162,7 +162,7 @@ impl Topology {
             "[source.{name}]\nconnector = \"file\"\npath = \"{}\"\nformat = \"csv\"\nheader = false\nparallelism = {parallelism}\n",
             files.join(file).display()
         );
-        if !matches!(name, "serial" | "rules") {
+        if !matches!(name, "serial" | "rules" | "doubtful") {
             let _ = writeln!(text, "timestamp = {{ column = 2, format = \"unix-ms\" }}");
             let _ = writeln!(text, "watermark = {{ out_of_orderness = \"{OUT_OF_ORDERNESS_MS}ms\" }}");
         }

@@ -43,7 +43,7 @@ struct Run<'r, 'a> {
 /// Runs one round and returns a summary in one line.
 pub(super) fn run(round: &mut Round<'_>) -> Result<String> {
     let input = Input::random(&mut round.rng);
-    let mut branches = branches::of_round(round.seed, round.operators, &mut round.rng);
+    let mut branches = branches::of_round(round.seed, round.operators, &[], &mut round.rng);
     if round.operators.is_empty() {
         branches.truncate(BRANCHES);
     }

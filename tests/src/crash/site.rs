@@ -16,7 +16,7 @@ use crate::{Api, Checkout, Server, wait_until};
 /// Generous upper bound of every wait.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// The components used by most pipelines.
-const COMPONENTS: &[&str] = &["kinds", "event-time"];
+pub(super) const COMPONENTS: &[&str] = &["kinds", "event-time", "repairable"];
 
 /// Result of waiting for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -105,9 +105,9 @@ impl KafkaBroker {
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=4\nshare.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n\
-             log.cleaner.dedupe.buffer.size=4194304\ntransaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
+             log.cleaner.dedupe.buffer.size=4194304\nlog.retention.ms=-1\ntransaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
              # A killed broker's session must end before it may return: 12 s by default.\n\
-             broker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=250\n\
+             broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:ANONYMOUS;User:alice\nsasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN\n\
              listener.name.secure.scram-sha-256.sasl.jaas.config={login}.scram.ScramLoginModule required;\n\

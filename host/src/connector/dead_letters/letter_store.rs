@@ -84,6 +84,7 @@ impl LetterStore {
 
     /// Removes a part. Does nothing if it does not exist.
     pub fn remove(&self, part: &str) -> Result<()> {
+        fail_point!("letters.remove", data_dir_failed);
         let path = self.path(part);
         match fs::remove_file(&path) {
             Err(cause) if cause.kind() != ErrorKind::NotFound => Err(failed(&path, &cause)),
@@ -95,6 +96,7 @@ impl LetterStore {
     pub fn copy_from(&self, other: &LetterStore, part: &str) -> Result<()> {
         fs::create_dir_all(&self.folder).map_err(|cause| failed(&self.folder, &cause))?;
         let (from, to) = (other.path(part), self.path(part));
+        fail_point!("letters.copy", data_dir_failed);
         let copied = fs::hard_link(&from, &to).or_else(|cause| match cause.kind() {
             ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(()),
             _ => fs::copy(&from, &to).map(drop),

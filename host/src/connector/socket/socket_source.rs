@@ -231,13 +231,10 @@ mod tests {
     use std::io::Write;
     use std::net::TcpListener;
     use std::path::Path;
-    use std::time::Instant;
 
     use super::*;
     use crate::connector::health::HealthState;
-    use crate::connector::testing::{context, drain, observed, subtask_of};
-
-    const PATIENCE: Duration = Duration::from_secs(60);
+    use crate::connector::testing::{context, drain, observed, subtask_of, wait_until};
 
     fn open(address: &str, context: &ConnectorContext) -> SocketSource {
         SocketSource::open(address, FileFormat::Lines, UndecodablePolicy::Fail, context).unwrap()
@@ -245,18 +242,13 @@ mod tests {
 
     /// Polls a source until it has read a record, as its subtask does. Returns the records.
     fn read(source: &mut SocketSource) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            assert!(Instant::now() < deadline, "no record arrived");
+        wait_until("a record arrives", || {
             let mut batch = Batch::default();
-            match source.poll(&mut batch, 10).unwrap() {
-                Poll::Records(_) => {
-                    return batch.values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap()).collect();
-                }
-                Poll::Pending(_) => source.wait(&source.context.wakeup, Duration::from_millis(20)),
-                Poll::End => panic!("the input ended"),
-            }
-        }
+            let polled = source.poll(&mut batch, 10).unwrap();
+            assert_ne!(polled, Poll::End);
+            let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+            (!batch.is_empty()).then(|| batch.values.iter().map(text).collect())
+        })
     }
 
     #[test]
@@ -279,13 +271,10 @@ mod tests {
         drop(listener);
         let (context, board) = observed(context(Path::new("")));
         let mut source = open(&address, &context);
-        let deadline = Instant::now() + PATIENCE;
-        while board.of_node(&context.node).is_none() {
-            assert!(Instant::now() < deadline, "nothing is reported");
+        let health = wait_until("its health is reported", || {
             assert_eq!(source.poll(&mut Batch::default(), 10).unwrap(), Poll::Pending(Duration::MAX));
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let health = board.of_node(&context.node).unwrap();
+            board.of_node(&context.node)
+        });
         assert!(health.state == HealthState::Down && health.message.contains(&address), "{health:?}");
 
         let listener = TcpListener::bind(&address).unwrap();
@@ -297,12 +286,10 @@ mod tests {
         SockRef::from(&server).set_linger(Some(Duration::ZERO)).unwrap();
         drop(server);
         let accepted = std::thread::spawn(move || listener.accept().unwrap());
-        let deadline = Instant::now() + PATIENCE;
-        while !accepted.is_finished() {
-            assert!(Instant::now() < deadline, "it did not connect again");
+        wait_until("it connects again", || {
             assert!(matches!(source.poll(&mut Batch::default(), 10).unwrap(), Poll::Pending(_)));
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            accepted.is_finished().then_some(())
+        });
         let (mut server, _) = accepted.join().unwrap();
         server.write_all(b"two\n").unwrap();
         assert_eq!(read(&mut source), ["two"]);

@@ -1,11 +1,13 @@
 //! Prepares the dead letters before an attempt of their job starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::replay_record::ReplayRecord;
 use super::replays::{add_replays, note_completed};
+use crate::checkpoint::StorageLocation;
 use crate::connector::{LetterQuota, LetterStore};
 use crate::error::Result;
+use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
 use crate::job::restore::StartingPoint;
 use crate::job::store::{JobRecord, read_json};
@@ -19,9 +21,14 @@ pub fn letters_folder(job: &JobHandle) -> PathBuf {
 
 /// Brings the letters and the replays of a job into line with the checkpoint that an attempt starts from. The sinks must have been
 /// recovered.
-pub fn recover(job: &JobHandle, pipeline: &PipelineSpec, start: &StartingPoint) -> Result<()> {
+pub fn recover(
+    job: &JobHandle,
+    environment: &JobEnvironment,
+    pipeline: &PipelineSpec,
+    start: &StartingPoint,
+) -> Result<()> {
     if let Some(submitted) = start.submitted() {
-        take_over(job, pipeline, &submitted.job_id, submitted.checkpoint_id)?;
+        take_over(job, environment, pipeline, &submitted.job_id, submitted.checkpoint_id)?;
     }
     let record = job.record();
     if record.replays.is_empty() {
@@ -58,7 +65,13 @@ pub(super) fn reopen(replays: &mut [ReplayRecord], restored: Option<u64>) -> Vec
 }
 
 /// Takes over the letters that belong to another job's checkpoint. May be repeated.
-fn take_over(job: &JobHandle, pipeline: &PipelineSpec, from: &str, checkpoint: u64) -> Result<()> {
+fn take_over(
+    job: &JobHandle,
+    environment: &JobEnvironment,
+    pipeline: &PipelineSpec,
+    from: &str,
+    checkpoint: u64,
+) -> Result<()> {
     // The id comes from a checkpoint, which may be a stranger's.
     let is_id = !from.is_empty() && from.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let Some(jobs) = job.dir.parent().filter(|_| is_id) else { return Ok(()) };
@@ -68,6 +81,15 @@ fn take_over(job: &JobHandle, pipeline: &PipelineSpec, from: &str, checkpoint: u
     }
     let (theirs, ours) = (LetterStore::new(folder.join("letters")), job.letters());
     let record: Option<JobRecord> = read_json(&folder.join("job.json")).ok();
+    if !is_from_its_storage(job, environment, record.as_ref()) {
+        if !theirs.parts()?.is_empty() {
+            job.warn(format!(
+                "the dead letters of job `{from}` are not taken over: the savepoint or checkpoint is not in that job's storage, \
+                 so it may be by another author"
+            ));
+        }
+        return Ok(());
+    }
     let replays = record.map(|record| record.replays).unwrap_or_default();
     let is_completed = |replay: &&ReplayRecord| replay.completed_in.is_some_and(|completed| completed <= checkpoint);
     for part in theirs.parts()? {
@@ -83,6 +105,18 @@ fn take_over(job: &JobHandle, pipeline: &PipelineSpec, from: &str, checkpoint: u
         job.update(|record| record.replays = open.clone())?;
     }
     Ok(())
+}
+
+/// Returns whether what the job starts from is in the storage of the job that it claims to be of. Anyone could write a savepoint elsewhere
+/// that names another job, and so read the letters of that job.
+fn is_from_its_storage(job: &JobHandle, environment: &JobEnvironment, theirs: Option<&JobRecord>) -> bool {
+    let from = job.record().from.and_then(|from| StorageLocation::parse(&from, Path::new("")).ok());
+    let Some(from) = from else { return false };
+    let chosen = theirs.and_then(|theirs| {
+        let pipeline = PipelineSpec::parse(&theirs.pipeline_text, &theirs.file_name).ok()?;
+        StorageLocation::parse(&pipeline.checkpoint.storage?, &theirs.base_dir).ok()
+    });
+    environment.is_own_storage(&from) || chosen.is_some_and(|storage| environment.is_in_storage(&from, &storage))
 }
 
 /// Returns where the subtasks of an attempt keep letters, with the replays that are open.

@@ -18,8 +18,10 @@ use super::regions::{Regions, SourceFailure};
 use super::requested_end::requested_end;
 use super::restart::Restarts;
 use super::shutdown::PendingShutdown;
+use crate::allocator::StackReturns;
 use crate::job::checkpoint::{AfterCheckpoint, CheckpointCoordinator};
 use crate::job::dead_letters;
+use crate::job::environment::JobEnvironment;
 use crate::job::lost_records::LossLog;
 use crate::job::message::{JobMessage, RunningJobCommand, receive};
 use crate::job::savepoint::{CheckpointRequest, StopRequest};
@@ -152,6 +154,7 @@ impl Attempt {
             }
         }
         let clock = self.context.environment.clock.clone();
+        let mut stack = StackReturns::default();
         loop {
             let now_ns = clock.monotonic_ns();
             let mut due_ns = self.regions.restart_wait_ns(now_ns);
@@ -168,6 +171,7 @@ impl Attempt {
                 ];
                 due_ns = due_ns.into_iter().chain(deadlines_ns.into_iter().flatten()).min();
             }
+            stack.before_wait(now_ns);
             if let Some(message) = receive(receiver, due_ns.map(Duration::from_nanos))
                 && let ControlFlow::Break(end) = self.handle(message, restarts)?
             {
@@ -201,8 +205,9 @@ impl Attempt {
         if !self.regions.are_running() || self.regions.has_source_failure() || self.coordinator.is_finishing() {
             return ControlFlow::Break(AttemptEnd::Shutdown);
         }
-        let now_ns = self.context.environment.clock.monotonic_ns();
-        self.shutdown.get_or_insert_with(|| PendingShutdown::begin(&mut self.coordinator, now_ns));
+        let JobEnvironment { clock, shutdown_time, .. } = &*self.context.environment;
+        let (now_ns, time) = (clock.monotonic_ns(), *shutdown_time);
+        self.shutdown.get_or_insert_with(|| PendingShutdown::begin(&mut self.coordinator, time, now_ns));
         ControlFlow::Continue(())
     }
 

@@ -16,7 +16,7 @@ use crate::runtime::{ExecutionPlan, PlanPurpose};
 pub fn plan_from(
     job: &JobHandle,
     environment: &JobEnvironment,
-    pipeline: &PipelineSpec,
+    pipeline: &Arc<PipelineSpec>,
     start: &StartingPoint,
 ) -> Result<(Arc<ExecutionPlan>, Arc<OperatorVersions>)> {
     let restored = start.metadata.as_deref();
@@ -29,14 +29,14 @@ pub fn plan_from(
 fn compatible_plan(
     job: &JobHandle,
     environment: &JobEnvironment,
-    pipeline: &PipelineSpec,
+    pipeline: &Arc<PipelineSpec>,
     start: &StartingPoint,
 ) -> Result<ExecutionPlan> {
     let record = job.record();
     let allow_unclaimed = record.allow_unclaimed_state;
     let restored = start.metadata.as_deref();
     let pipeline = match restored {
-        Some(metadata) => restore::with_restored_max_parallelism(metadata, pipeline, allow_unclaimed)?,
+        Some(metadata) => Arc::new(restore::with_restored_max_parallelism(metadata, pipeline, allow_unclaimed)?),
         None => pipeline.clone(),
     };
     let is_end_requested = || job.is_end_requested();

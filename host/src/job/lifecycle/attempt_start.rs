@@ -91,7 +91,7 @@ impl Drop for PreparedAnnouncement<'_> {
 pub fn prepare(
     job: &Arc<JobHandle>,
     environment: &Arc<JobEnvironment>,
-    pipeline: &PipelineSpec,
+    pipeline: &Arc<PipelineSpec>,
     sender: AttemptSender,
     injected: &Arc<InjectedFailures>,
     is_first: bool,
@@ -104,7 +104,7 @@ pub fn prepare(
     let (plan, versions) = plan_from(job, environment, pipeline, &start)?;
     let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock, &environment.policy, publishing);
     sinks.recover(job, &plan.pipeline, &start, &storage)?;
-    dead_letters::recover(job, &plan.pipeline, &start)?;
+    dead_letters::recover(job, environment, &plan.pipeline, &start)?;
     fail_point!("restore.recovered", crate::error::storage_failed);
     job.show(|record| {
         record.last_checkpoint = start.own().map(|metadata| metadata.checkpoint_id);

@@ -30,7 +30,7 @@ use crate::runtime::InjectedFailures;
 pub struct JobThread {
     job: Arc<JobHandle>,
     environment: Arc<JobEnvironment>,
-    pipeline: PipelineSpec,
+    pipeline: Arc<PipelineSpec>,
     sender: Sender<JobMessage>,
     receiver: Receiver<JobMessage>,
     injected: Arc<InjectedFailures>,
@@ -44,7 +44,7 @@ impl JobThread {
         let (sender, receiver) = crossbeam_channel::unbounded();
         job.attach(sender.clone());
         let injected = Arc::new(InjectedFailures::new(&pipeline.fault_injection.failures));
-        JobThread { job, environment, pipeline, sender, receiver, injected, requests: Vec::new() }
+        JobThread { job, environment, pipeline: Arc::new(pipeline), sender, receiver, injected, requests: Vec::new() }
     }
 
     /// Runs the job until it has ended or the process shuts down. `capacity` is what the job has reserved.

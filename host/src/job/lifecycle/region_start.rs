@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::attempt_context::AttemptContext;
 use super::attempt_plan::plan_from;
 use super::regions::RegionPreparation;
+use crate::connector::ingest::IngestAccess;
 use crate::error::{self, Result};
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
@@ -75,6 +76,12 @@ impl RegionStart<'_> {
             letters: self.letters.clone(),
             health: self.job.health.clone(),
             sinks: self.sinks.progress(),
+            ingest: Some(IngestAccess {
+                logs: self.environment.ingest_logs.clone(),
+                job: record.name.clone(),
+                // The job's own checkpoints are not behind what it has released.
+                allow_loss: record.allow_loss && !self.start.is_own,
+            }),
         };
         Execution::start(self.plan, options)
     }

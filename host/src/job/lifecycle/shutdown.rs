@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use crate::job::checkpoint::CheckpointCoordinator;
 
-/// Time that the checkpoint may take. A job whose barrier cannot pass, because its function loops or its sink is blocked, continues from
-/// an older one.
-const CHECKPOINT_TIME: Duration = Duration::from_secs(10);
-
 /// How often a shutdown looks whether a publication still gets on.
 const PUBLICATION_CHECK_NS: u64 = 100_000_000;
 
@@ -19,11 +15,12 @@ pub struct PendingShutdown {
 }
 
 impl PendingShutdown {
-    /// Schedules the checkpoint.
-    pub fn begin(coordinator: &mut CheckpointCoordinator, now_ns: u64) -> PendingShutdown {
+    /// Schedules the checkpoint. It may take this `time`: a job whose barrier cannot pass, because its function loops or its sink is
+    /// blocked, continues from an older one.
+    pub fn begin(coordinator: &mut CheckpointCoordinator, time: Duration, now_ns: u64) -> PendingShutdown {
         let checkpoint = coordinator.next_id();
         coordinator.checkpoint_now();
-        let time_ns = u64::try_from(CHECKPOINT_TIME.as_nanos()).unwrap_or(u64::MAX);
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         PendingShutdown { checkpoint, deadline_ns: now_ns.saturating_add(time_ns) }
     }
 

@@ -19,6 +19,8 @@ pub struct Submission {
     pub allow_unclaimed_state: bool,
     /// Whether operators forget the watermarks in `from`.
     pub reset_watermarks: bool,
+    /// Whether sources go on if records after a restored position are gone.
+    pub allow_loss: bool,
     /// Whether the sink output that was prepared for `from` is assumed to be published, without a check.
     pub assume_published: bool,
     /// Whether that output is published if a sink's peer no longer knows whether it is.

@@ -11,6 +11,7 @@ use super::submission::Submission;
 use super::submitted_origin::{SubmittedOrigin, check_origin};
 use crate::checkpoint::{StorageLocation, utf8_path};
 use crate::clock;
+use crate::connector;
 use crate::error::{self, Error, ErrorKind, Result};
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
@@ -18,7 +19,7 @@ use crate::job::planning;
 use crate::job::sinks::existing_output_warnings;
 use crate::job::store::JobRecord;
 use crate::job::view::{JobDetail, JobStatus};
-use crate::pipeline::PipelineSpec;
+use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{ExecutionPlan, PlanPurpose};
 
 /// A pipeline that passed all checks.
@@ -45,6 +46,7 @@ pub fn submit(
     let history = origin.as_ref().map(|origin| registry.history(&origin.job)).unwrap_or_default();
     let origin_checkpoint = origin.as_ref().map(|origin| origin.checkpoint);
     warnings.extend(existing_output_warnings(&pipeline.spec, &paths, &history, origin_checkpoint));
+    warnings.extend(unheard_sources(&pipeline.spec, environment));
     environment.storage(&pipeline.spec, &pipeline.base_dir)?.check_available()?;
 
     let spec = pipeline.spec.clone();
@@ -58,6 +60,21 @@ pub fn submit(
         tracing::warn!(job = %record.name, "{warning}");
     }
     Ok(job.detail())
+}
+
+/// Returns a warning for each source `http` if the process has no listener for records.
+fn unheard_sources(pipeline: &PipelineSpec, environment: &JobEnvironment) -> Vec<String> {
+    if environment.ingest_logs.has_listener() {
+        return Vec::new();
+    }
+    let is_ingest = |node: &&PipelineNode| match &node.kind {
+        NodeKind::Source(source) => connector::ingest_source(&source.connector).is_some(),
+        _ => false,
+    };
+    let warning = |node: &PipelineNode| {
+        format!("source `{}` gets no requests: no listener was started with `cofferdam serve --ingest-listen`", node.id)
+    };
+    pipeline.nodes.iter().filter(is_ingest).map(warning).collect()
 }
 
 fn check_pipeline(
@@ -166,6 +183,7 @@ fn new_record(
         from: origin.map(|origin| StorageLocation::to_string(&origin.location)),
         allow_unclaimed_state: submission.allow_unclaimed_state,
         reset_watermarks: submission.reset_watermarks,
+        allow_loss: submission.allow_loss,
         history: Vec::new(),
         origin_published: submission.assume_published,
         allow_duplicates: submission.allow_duplicates,

@@ -76,6 +76,7 @@ impl SinkCommitters {
                 seed: record.seed,
                 interrupt: interrupt.clone(),
                 runtime: None,
+                ingest: None,
                 wakeup: Wakeup::default(),
             };
             let committer = match &node.kind {

@@ -1,7 +1,7 @@
 //! The data folder of a host, which one process at a time holds locked.
 //!
 //! It contains `lock`, `components/`, `uploads/`, `cache/` (compiled code), `jobs/<id>/job.json`, `checkpoints/`, and
-//! `reading/` (state that is being inspected).
+//! `reading/` (state that is being inspected), and `ingest/<namespace>/<job name>/<source>/`.
 
 use std::fs::{self, File};
 use std::io;
@@ -53,6 +53,11 @@ impl DataDir {
     /// Returns the folder for files of state that is being inspected.
     pub fn reading(&self) -> PathBuf {
         self.path.join("reading")
+    }
+
+    /// Returns the folder of the logs of sources `http`.
+    pub fn ingest(&self) -> PathBuf {
+        self.path.join("ingest")
     }
 
     /// Returns the folder where checkpoints are stored by default.

@@ -76,6 +76,9 @@ pub struct JobRecord {
     /// Whether operators forget the watermarks in `from`.
     #[serde(default)]
     pub reset_watermarks: bool,
+    /// Whether sources go on if records after a restored position are gone, instead of failing.
+    #[serde(default)]
+    pub allow_loss: bool,
     /// Ids of the jobs that this job was started from, directly or indirectly, the latest first.
     #[serde(default)]
     pub history: Vec<String>,

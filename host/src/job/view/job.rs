@@ -135,6 +135,12 @@ pub struct OperatorDetail {
     /// Changes of user metrics that were dropped because of their names, since the attempt began.
     #[serde(default)]
     pub metrics_dropped: u64,
+    /// Bytes of the records that wait in the channels to the node: large if it is slower than those before it.
+    #[serde(default)]
+    pub queued_bytes: u64,
+    /// Milliseconds that the threads which begin with the node have waited for a processor that another job got, since the attempt began.
+    #[serde(default)]
+    pub permit_wait_ms: u64,
     /// The event-time progress of each subtask, in order.
     #[serde(default)]
     pub watermarks: Vec<SubtaskWatermark>,

@@ -1,24 +1,21 @@
 //! Copy plans: rows of one schema rewritten as rows of another.
 //!
 //! A plan is compiled once per edge or restore. To copy a row, it walks over the producer's fields up to the last one that is
-//! needed, notes where each begins, and then copies runs of fields in the consumer's order.
+//! needed, notes where each begins, and then copies runs of fields in the consumer's order. Most plans have a [`QuickCopy`],
+//! which takes all valid rows. Everything else is done by [`RecordPlan`].
 
 use std::fmt;
+
+use smallvec::SmallVec;
 
 use super::encoding::{RowBytes, RowDefect, ValueLayout, write_unsigned};
 use super::field_type::{ElementType, Field, FieldType};
 use super::json_read::read_json_value;
 use super::nearest::did_you_mean;
-use super::schema::{FIELDS_MAX, RowSchema};
-use super::skip_step::SkipStep;
+use super::quick_copy::{QuickCopy, QuickStarts, RowPart};
+use super::schema::RowSchema;
 use crate::escape::shown;
 use crate::model::column::append;
-
-/// Number of positions of fields for which a copy needs no memory of its own.
-const STARTS_MAX: usize = 16;
-
-/// Where the fields of a row start, and where the last one ends.
-type FieldStarts = [u32; STARTS_MAX];
 
 /// Why rows of a producer cannot be rewritten as rows of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,30 +39,25 @@ impl std::error::Error for SchemaMismatch {}
 /// Rewrites rows of one schema as rows of another: fields are reordered and removed, and missing fields are added.
 #[derive(Clone, Debug)]
 pub struct CopyPlan {
+    quick: Option<Box<QuickCopy>>,
     record: RecordPlan,
 }
 
 /// The plan of a record or of a nested record.
 #[derive(Clone, Debug)]
 struct RecordPlan {
-    /// The producer's fields up to the last that is needed.
-    walk: Box<[SkipStep]>,
+    /// The layouts of the producer's fields.
+    layouts: Box<[ValueLayout]>,
+    /// Number of the producer's fields up to the last that is needed.
+    needed: usize,
     /// What to write, in the consumer's order.
     writes: Vec<WriteStep>,
-    /// The producer's fields behind the last that is needed.
-    tail: Box<[SkipStep]>,
 }
 
 #[derive(Clone, Debug)]
 enum WriteStep {
-    /// Copies fields, from one up to another.
-    Run { from: u16, to: u16 },
-    /// Anything else.
-    Other(Box<RareWrite>),
-}
-
-#[derive(Clone, Debug)]
-enum RareWrite {
+    /// Copies fields as they are, from one up to another.
+    Run { from: usize, to: usize },
     /// Writes these bytes: the flag of a value, null, or a default.
     Constant(Box<[u8]>),
     /// Rewrites the value of a field.
@@ -96,12 +88,12 @@ impl CopyPlan {
         }
         let mismatch = |reason| SchemaMismatch { reason, from: from.to_string(), to: to.to_string() };
         let record = RecordPlan::compile(from.fields(), to.fields(), "").map_err(mismatch)?;
-        Ok(Some(CopyPlan { record }))
+        Ok(Some(CopyPlan { quick: record.quick().map(Box::new), record }))
     }
 
     /// Returns a copier, for many rows.
     pub fn copier(&self) -> RowCopier<'_> {
-        RowCopier { record: &self.record, starts: FieldStarts::default() }
+        RowCopier { plan: self, quick: self.quick.as_deref(), starts: QuickStarts::default() }
     }
 
     /// Appends the row in the consumer's schema to `to`. If it fails, `to` may have got a part of it.
@@ -114,19 +106,21 @@ impl CopyPlan {
 
 /// Copies rows by a plan.
 pub struct RowCopier<'a> {
-    record: &'a RecordPlan,
-    starts: FieldStarts,
+    plan: &'a CopyPlan,
+    quick: Option<&'a QuickCopy>,
+    starts: QuickStarts,
 }
 
 impl RowCopier<'_> {
     /// Does what [`CopyPlan::copy`] does.
     #[inline(always)]
     pub fn copy(&mut self, row: &[u8], to: &mut Vec<u8>) -> Result<(), RowDefect> {
-        let end = self.record.copy(row, &mut self.starts, to)?;
-        if end < row.len() && self.record.tail.is_empty() {
-            return Err(RowDefect::TrailingBytes);
+        if let Some(quick) = self.quick
+            && quick.copy(row, &mut self.starts, to)
+        {
+            return Ok(());
         }
-        Ok(())
+        self.plan.record.copy(row, to)
     }
 }
 
@@ -139,120 +133,76 @@ impl RecordPlan {
         let mut writes = Vec::new();
         for run in runs(&sources) {
             writes.push(match run {
-                FieldRun::Constant(bytes) => WriteStep::Other(Box::new(RareWrite::Constant(bytes))),
+                FieldRun::Constant(bytes) => WriteStep::Constant(bytes),
                 FieldRun::Fields { first, last, conversion } => {
                     needed = needed.max(last + 1);
                     match conversion {
-                        None => WriteStep::Run { from: field_index(first), to: field_index(last + 1) },
-                        Some(conversion) => WriteStep::Other(Box::new(RareWrite::Convert { field: first, conversion })),
+                        None => WriteStep::Run { from: first, to: last + 1 },
+                        Some(conversion) => WriteStep::Convert { field: first, conversion },
                     }
                 }
             });
         }
-        let steps = |fields: &[Field]| fields.iter().map(SkipStep::of_field).collect();
-        Ok(RecordPlan { walk: steps(&from[..needed]), writes, tail: steps(&from[needed..]) })
+        let layouts: Box<[_]> = from.iter().map(ValueLayout::of_field).collect();
+        Ok(RecordPlan { layouts, needed, writes })
+    }
+
+    /// Returns the quick copy that does the same, if the plan rewrites no values.
+    fn quick(&self) -> Option<QuickCopy> {
+        let mut parts = Vec::new();
+        for step in &self.writes {
+            match step {
+                WriteStep::Run { from, to } => parts.push(RowPart::Fields { from: *from, to: *to }),
+                WriteStep::Constant(bytes) => parts.push(RowPart::Constant(bytes)),
+                WriteStep::Convert { field, conversion } => match conversion {
+                    ValueConversion::Flagged(value) if matches!(**value, ValueConversion::Same(_)) => {
+                        parts.push(RowPart::Constant(&[1]));
+                        parts.push(RowPart::Fields { from: *field, to: *field + 1 });
+                    }
+                    _ => return None,
+                },
+            }
+        }
+        QuickCopy::new(&self.layouts[..self.needed], &parts, self.needed == self.layouts.len())
+    }
+
+    /// Does what [`CopyPlan::copy`] does.
+    #[inline(never)]
+    fn copy(&self, row: &[u8], to: &mut Vec<u8>) -> Result<(), RowDefect> {
+        let end = self.copy_needed(row, to)?;
+        if end < row.len() && self.needed == self.layouts.len() {
+            return Err(RowDefect::TrailingBytes);
+        }
+        Ok(())
     }
 
     /// Returns the length of the producer's fields up to the last that is needed.
-    #[inline(always)]
-    fn copy(&self, row: &[u8], starts: &mut FieldStarts, to: &mut Vec<u8>) -> Result<usize, RowDefect> {
-        if self.walk.len() >= STARTS_MAX {
-            return self.copy_many_fields(row, to);
+    fn copy_needed(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
+        let mut starts = SmallVec::<[usize; 32]>::from_slice(&[0]);
+        let mut bytes = RowBytes::new(row);
+        for layout in &self.layouts[..self.needed] {
+            layout.skip(&mut bytes)?;
+            starts.push(row.len() - bytes.rest.len());
         }
-        let end = self.walk(row, starts)?;
         for step in &self.writes {
             match step {
-                WriteStep::Run { from, to: end } => {
-                    let (start, end) = (usize::from(*from) % STARTS_MAX, usize::from(*end) % STARTS_MAX);
-                    append_part(to, row, starts[start], starts[end]);
+                WriteStep::Run { from, to: end } => append(to, &row[starts[*from]..starts[*end]]),
+                WriteStep::Constant(bytes) => append(to, bytes),
+                WriteStep::Convert { field, conversion } => {
+                    conversion.convert(&mut RowBytes::new(&row[starts[*field]..starts[*field + 1]]), to)?;
                 }
-                WriteStep::Other(write) => write.append(row, starts, to)?,
             }
         }
-        Ok(end)
-    }
-
-    /// Copies a record of so many fields that their positions need memory of their own.
-    #[inline(never)]
-    fn copy_many_fields(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
-        let mut starts = vec![0; self.walk.len() + 1];
-        let end = self.walk(row, &mut starts)?;
-        for step in &self.writes {
-            match step {
-                WriteStep::Run { from, to: end } => {
-                    append(to, &row[starts[usize::from(*from)] as usize..starts[usize::from(*end)] as usize]);
-                }
-                WriteStep::Other(write) => write.append(row, &starts, to)?,
-            }
-        }
-        Ok(end)
-    }
-
-    /// Writes the start of each field to `starts`, and behind them the end of the last, which is returned. The first is 0.
-    #[inline(always)]
-    fn walk(&self, row: &[u8], starts: &mut [u32]) -> Result<usize, RowDefect> {
-        let mut position = 0;
-        for (step, start) in self.walk.iter().zip(&mut starts[1..]) {
-            let end = step.skip(row, position);
-            if end > row.len() {
-                return Err(step.defect(row, position));
-            }
-            position = end;
-            *start = end as u32;
-        }
-        Ok(position)
+        Ok(row.len() - bytes.rest.len())
     }
 
     /// Returns the length of the producer's record.
     fn copy_whole(&self, row: &[u8], to: &mut Vec<u8>) -> Result<usize, RowDefect> {
-        let end = self.copy(row, &mut FieldStarts::default(), to)?;
-        self.tail.iter().try_fold(end, |position, step| {
-            let end = step.skip(row, position);
-            if end <= row.len() { Ok(end) } else { Err(step.defect(row, position)) }
-        })
+        let end = self.copy_needed(row, to)?;
+        let mut bytes = RowBytes::new(&row[end..]);
+        self.layouts[self.needed..].iter().try_for_each(|layout| layout.skip(&mut bytes))?;
+        Ok(row.len() - bytes.rest.len())
     }
-}
-
-impl RareWrite {
-    #[inline(never)]
-    fn append(&self, row: &[u8], starts: &[u32], to: &mut Vec<u8>) -> Result<(), RowDefect> {
-        match self {
-            RareWrite::Constant(bytes) => append(to, bytes),
-            RareWrite::Convert { field, conversion } => {
-                let value = &row[starts[*field] as usize..starts[*field + 1] as usize];
-                conversion.convert(&mut RowBytes::new(value), to)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// An index of a field, or the number of fields.
-fn field_index(index: usize) -> u16 {
-    const { assert!(FIELDS_MAX <= u16::MAX as usize) };
-    index as u16
-}
-
-/// Length of a short part of a row, in bytes.
-const SHORT_PART_BYTES: usize = 16;
-
-/// Appends `row[start..end]`. A short part is copied as 16 bytes, which is cheaper than a copy of a variable length.
-#[inline(always)]
-fn append_part(to: &mut Vec<u8>, row: &[u8], start: u32, end: u32) {
-    let (start, end) = (start as usize, end as usize);
-    match row.get(start..start + SHORT_PART_BYTES) {
-        Some(bytes) if end - start <= SHORT_PART_BYTES => {
-            let length = to.len() + end - start;
-            to.extend_from_slice(bytes);
-            to.truncate(length);
-        }
-        _ => append_long_part(to, &row[start..end]),
-    }
-}
-
-#[inline(never)]
-fn append_long_part(to: &mut Vec<u8>, part: &[u8]) {
-    to.extend_from_slice(part);
 }
 
 /// Where a consumer's field comes from.

@@ -14,11 +14,13 @@ mod json_write;
 mod key;
 mod locator;
 mod nearest;
+mod quick_copy;
 mod schema;
-mod skip_step;
 pub mod time_text;
 mod type_text;
 
+#[cfg(test)]
+mod quick_copy_tests;
 #[cfg(test)]
 mod row_tests;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Building a plan checks everything that needs the functions, the inputs and the sinks. Nothing is started.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::chaining::ChainGraph;
 use super::delivery_guarantee::delivery_guarantee;
@@ -24,7 +25,7 @@ use crate::sandbox::FunctionKind;
 /// The plan of a job: its chains, edges and functions.
 pub struct ExecutionPlan {
     /// The checked pipeline.
-    pub pipeline: PipelineSpec,
+    pub pipeline: Arc<PipelineSpec>,
     /// The functions of the operators, with the hidden states that the host adds.
     pub functions: FunctionPlans,
     /// Warnings for the user, such as a source that cannot be replayed.
@@ -47,7 +48,11 @@ pub enum PlanPurpose<'a> {
 
 impl ExecutionPlan {
     /// Makes the plan of a submit that may access every path below `base_dir` or elsewhere. See [`ExecutionPlan::new_for`].
-    pub fn new(pipeline: PipelineSpec, functions: FunctionPlans, base_dir: &Path) -> Result<ExecutionPlan> {
+    pub fn new(
+        pipeline: impl Into<Arc<PipelineSpec>>,
+        functions: FunctionPlans,
+        base_dir: &Path,
+    ) -> Result<ExecutionPlan> {
         ExecutionPlan::new_for(PlanPurpose::Submit, pipeline, functions, &PipelinePaths::unrestricted(base_dir))
     }
 
@@ -57,7 +62,7 @@ impl ExecutionPlan {
     /// input or an output cannot be used.
     pub fn new_for(
         purpose: PlanPurpose<'_>,
-        pipeline: PipelineSpec,
+        pipeline: impl Into<Arc<PipelineSpec>>,
         functions: FunctionPlans,
         paths: &PipelinePaths,
     ) -> Result<ExecutionPlan> {
@@ -67,7 +72,7 @@ impl ExecutionPlan {
             guarantee: String::new(),
             graph: ChainGraph::default(),
             records: PlannedRecords::default(),
-            pipeline,
+            pipeline: pipeline.into(),
         };
         for function in plan.functions.values_mut().filter(|plan| plan.description.kind == FunctionKind::IntervalJoin) {
             function.description.internal = join_states(&function.description.input_rows());
@@ -81,17 +86,18 @@ impl ExecutionPlan {
 
     /// Checks the nodes, plans their records and adds them to the graph. The nodes are in topological order.
     fn add_nodes(&mut self, purpose: PlanPurpose<'_>, paths: &PipelinePaths) -> Result<()> {
-        let nodes = self.pipeline.nodes.clone();
+        let pipeline = self.pipeline.clone();
+        let nodes = &pipeline.nodes;
         let mut known = Vec::new();
-        for node in &nodes {
+        for node in nodes {
             known.push(self.check_node(purpose, node, paths)?);
         }
-        self.records = plan_records(&nodes, &known, &mut self.functions)?;
+        self.records = plan_records(nodes, &known, &mut self.functions)?;
         if let PlanPurpose::Submit = purpose {
             self.check_first_records(paths)?;
         }
-        for _ in &nodes {
-            self.graph.add_node(&nodes, &self.records);
+        for _ in nodes {
+            self.graph.add_node(nodes, &self.records);
         }
         Ok(())
     }

@@ -52,6 +52,7 @@ pub(super) fn check_first_timestamps(
         seed: 0,
         interrupt: Interrupt::default(),
         runtime: None,
+        ingest: None,
         wakeup: Wakeup::default(),
     };
     let (format, has_header) = source.connector.format();

@@ -107,7 +107,9 @@ impl SourceReader {
         if self.awaits_input {
             self.watermarks.note_nothing();
         }
-        self.report_to_group(self.watermarks.slowest());
+        if self.alignment.is_some() {
+            self.report_to_group(self.watermarks.slowest());
+        }
         if matches!(poll, Poll::Records(_)) && batch.records == 0 {
             poll = Poll::Pending(Duration::ZERO);
         }

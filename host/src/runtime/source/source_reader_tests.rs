@@ -62,6 +62,7 @@ impl ReaderHarness {
             seed: 0,
             interrupt: Interrupt::default(),
             runtime: None,
+            ingest: None,
             wakeup: Default::default(),
         };
         let decoding = Arc::new(decoding);

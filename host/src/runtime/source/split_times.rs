@@ -103,14 +103,15 @@ impl SplitTimes {
         }
     }
 
-    /// Takes over the open splits of the source.
-    pub(super) fn set_open(&mut self, open: OpenSplits<'_>) {
+    /// Takes over the open splits of the source. Returns whether they have changed.
+    pub(super) fn set_open(&mut self, open: OpenSplits<'_>) -> bool {
         if self.version == Some(open.version) {
-            return;
+            return false;
         }
         self.add_open(open);
         self.splits.retain(|split| open.splits.binary_search(&split.id).is_ok());
         self.version = Some(open.version);
+        true
     }
 
     fn place(&self, id: SplitId) -> Result<usize, usize> {

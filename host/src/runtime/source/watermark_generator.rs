@@ -61,8 +61,9 @@ impl WatermarkGenerator {
 
     /// Takes over the open splits of the source. Called after the records of a poll, which may be the last ones of a split.
     pub(super) fn set_open_splits(&mut self, open: OpenSplits<'_>) {
-        self.splits.set_open(open);
-        self.update();
+        if self.splits.set_open(open) {
+            self.update();
+        }
     }
 
     /// Notes that a poll returned records of a split. `max_timestamp` is the largest one.

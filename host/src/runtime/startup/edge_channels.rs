@@ -18,11 +18,13 @@ const CHANNEL_CREDITS: usize = 8;
 const EDGE_BYTES_MIN: usize = 1 << 20;
 
 /// The channels of one edge.
+#[derive(Default)]
 struct EdgeChannels {
     /// For each sending subtask, one sender for each of its receivers.
     senders: Vec<Vec<ChannelSender>>,
     /// For each receiving subtask, one receiver for each of its senders, in the order of the senders.
     receivers: Vec<Vec<ChannelReceiver>>,
+    budget: Arc<EdgeBudget>,
 }
 
 /// The channels that no subtask has taken yet, by the index of their edge in the plan, and the inboxes of all subtasks.
@@ -42,7 +44,7 @@ impl UnclaimedChannels {
         let budget = (plan.pipeline.batch.channel_bytes / edges.len().max(1)).max(EDGE_BYTES_MIN);
         let edges = edges.iter().map(|edge| match runs_chain(edge.from) {
             true => connect(edge, &inboxes[edge.from], &inboxes[edge.to], budget),
-            false => EdgeChannels { senders: Vec::new(), receivers: Vec::new() },
+            false => EdgeChannels::default(),
         });
         UnclaimedChannels { edges: edges.collect(), inboxes }
     }
@@ -50,6 +52,11 @@ impl UnclaimedChannels {
     /// Returns the inbox of a subtask.
     pub(crate) fn inbox(&self, chain: usize, subtask: u32) -> Arc<Inbox> {
         self.inboxes[chain][subtask as usize].clone()
+    }
+
+    /// Returns the budgets of the edges that lead to a chain.
+    pub(crate) fn input_budgets(&self, plan: &ExecutionPlan, chain: usize) -> Vec<Arc<EdgeBudget>> {
+        plan.graph.chains[chain].inputs.iter().map(|&edge| self.edges[edge].budget.clone()).collect()
     }
 
     /// Takes the receivers of a subtask, in the order of the chain's edges.
@@ -93,7 +100,8 @@ impl UnclaimedChannels {
 /// Creates the channels of one edge, between subtasks with these inboxes. `budget` is in bytes.
 fn connect(edge: &EdgePlan, from: &[Arc<Inbox>], to: &[Arc<Inbox>], budget: usize) -> EdgeChannels {
     let budget = Arc::new(EdgeBudget::new(budget));
-    let mut channels = EdgeChannels { senders: Vec::new(), receivers: to.iter().map(|_| Vec::new()).collect() };
+    let receivers = to.iter().map(|_| Vec::new()).collect();
+    let mut channels = EdgeChannels { senders: Vec::new(), receivers, budget: budget.clone() };
     for (sending, sending_inbox) in from.iter().enumerate() {
         let is_forward = matches!(edge.partitioning, EdgePartitioning::Forward);
         let receiving = if is_forward { sending..sending + 1 } else { 0..to.len() };

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use crate::access::PipelinePaths;
 use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
+use crate::connector::ingest::IngestAccess;
 use crate::connector::{HealthBoard, LetterQuota, SinkProgress};
 use crate::model::Interrupt;
 use crate::permits::JobShare;
@@ -57,6 +58,8 @@ pub struct ExecutionOptions {
     pub letters: LetterOptions,
     /// How far the publications of sinks are, by node.
     pub sinks: BTreeMap<String, SinkProgress>,
+    /// The logs of sources `http`. `None` where no source is read.
+    pub ingest: Option<IngestAccess>,
 }
 
 /// How the host keeps the dead letters of a job that no node reads.

@@ -47,6 +47,7 @@ impl SubtaskContext {
             seed: self.options.seed,
             interrupt: self.options.interrupt.clone(),
             runtime: self.options.runtime.clone(),
+            ingest: self.options.ingest.clone(),
             wakeup: self.wakeup.clone(),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::operator_chain::OperatorChain;
+use crate::allocator::StackReturns;
 use crate::model::Counters;
 use crate::permits;
 use crate::runtime::attempt_signals::AttemptSignals;
@@ -45,6 +46,7 @@ pub(crate) struct SubtaskCore {
     sinks_flushed_ns: u64,
     /// Number of lost records that the job has been told of.
     losses: u64,
+    stack: StackReturns,
 }
 
 impl SubtaskCore {
@@ -64,6 +66,7 @@ impl SubtaskCore {
             stats_published_ns: 0,
             sinks_flushed_ns: 0,
             losses: 0,
+            stack: StackReturns::default(),
         }
     }
 
@@ -121,6 +124,7 @@ impl SubtaskCore {
             return Ok(Duration::ZERO);
         }
         let now_ns = self.chain.clock.monotonic_ns();
+        self.stack.before_wait(now_ns);
         let mut deadlines_ns = [self.chain.linger_deadline_ns(), self.stats_deadline_ns(), None];
         if self.chain.has_unflushed_sinks {
             let flush_ns = self.sinks_flushed_ns.saturating_add(SINK_FLUSH_INTERVAL_NS);

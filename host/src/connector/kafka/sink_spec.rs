@@ -1,0 +1,171 @@
+//! The settings of a Kafka sink.
+
+use std::time::Duration;
+
+use super::client::{Compression, ConsumerSettings, KafkaConsumer, KafkaProducer, Partitioner, ProducerSettings};
+use super::connection_settings::ConnectionSpec;
+use super::direct_sink::DirectKafkaSink;
+use super::publisher::{KafkaPeer, sink_error, target};
+use super::record_encoder::KafkaRecordEncoder;
+use super::topics::name_defect;
+use crate::access::PipelinePaths;
+use crate::connector::context::ConnectorContext;
+use crate::connector::outbox::{OutboxCommitter, OutboxSettings, OutboxSink};
+use crate::connector::sink::{Committer, Sink};
+use crate::connector::spec::{self, SinkGuarantee, SinkSpec};
+use crate::error::Result;
+use crate::format::RecordEncoder;
+use crate::pipeline::{SecretReference, Setting, SinkSettings, TomlSection};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::required("brokers"),
+    Setting::required("topic"),
+    Setting::new("guarantee", "`\"exactly-once\"`"),
+    Setting::new("key", ""),
+    Setting::new("headers", "`false`"),
+    Setting::new("tombstones", "`\"never\"`"),
+    Setting::new("partitioner", "`\"murmur2\"`"),
+    Setting::new("compression", "`\"none\"`"),
+    Setting::new("linger", "`\"5ms\"`"),
+    Setting::new("transaction_timeout", "`\"60s\"`"),
+    Setting::new("max_backlog", "`\"10GiB\"`"),
+    Setting::new("security", "plaintext"),
+    Setting::required("security.protocol"),
+    Setting::new("security.ca", "those of the system"),
+    Setting::new("security.certificate", ""),
+    Setting::new("security.key", ""),
+    Setting::new("security.mechanism", ""),
+    Setting::new("security.username", ""),
+    Setting::new("security.password", ""),
+];
+
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_BACKLOG: u64 = 10 << 30;
+const LINGER: Duration = Duration::from_millis(5);
+/// Time that a check at submit may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The settings of a Kafka sink.
+#[derive(Debug)]
+struct KafkaSinkSpec {
+    connection: ConnectionSpec,
+    topic: String,
+    guarantee: SinkGuarantee,
+    headers: bool,
+    empty_deletes: bool,
+    producer: ProducerSettings,
+    transaction_timeout: Duration,
+    max_backlog: u64,
+}
+
+/// Reads `[sink.ID]` with `connector = "kafka"`.
+pub(super) fn read(section: &TomlSection<'_>) -> Result<Box<dyn SinkSettings>> {
+    let connection = ConnectionSpec::read(section)?;
+    let topic = section.need("topic")?;
+    let name = topic.string()?;
+    if let Some(why) = name_defect(name) {
+        return Err(topic.invalid(why));
+    }
+    let guarantees = [("exactly-once", SinkGuarantee::ExactlyOnce), ("at-least-once", SinkGuarantee::AtLeastOnce)];
+    let guarantee = section.get("guarantee").map(|item| item.choose(&guarantees)).transpose()?;
+    let guarantee = guarantee.unwrap_or(SinkGuarantee::ExactlyOnce);
+    if guarantee == SinkGuarantee::AtLeastOnce {
+        for key in ["transaction_timeout", "max_backlog"] {
+            if let Some(item) = section.get(key) {
+                return Err(item.invalid("has no effect with guarantee = \"at-least-once\""));
+            }
+        }
+    }
+    let empty_deletes = section.get("tombstones").map(|item| item.choose(&[("never", false), ("empty", true)]));
+    let partitioner = section.get("partitioner").map(|item| item.choose(&Partitioner::ALL)).transpose()?;
+    let compression = section.get("compression").map(|item| item.choose(&Compression::ALL)).transpose()?;
+    let linger = section.get("linger").map(|item| item.duration(Duration::ZERO)).transpose()?;
+    let transaction_timeout = section.get("transaction_timeout").map(|item| item.duration(Duration::from_secs(1)));
+    let max_backlog = section.get("max_backlog").map(|item| item.bytes(1 << 20, 1 << 50)).transpose()?;
+    Ok(spec::sink(KafkaSinkSpec {
+        connection,
+        topic: name.to_owned(),
+        guarantee,
+        headers: section.get("headers").map(|item| item.bool()).transpose()?.unwrap_or(false),
+        empty_deletes: empty_deletes.transpose()?.unwrap_or(false),
+        producer: ProducerSettings {
+            transactions: None,
+            partitioner: partitioner.unwrap_or_default(),
+            compression: compression.unwrap_or_default(),
+            linger: linger.unwrap_or(LINGER),
+        },
+        transaction_timeout: transaction_timeout.transpose()?.unwrap_or(TRANSACTION_TIMEOUT),
+        max_backlog: max_backlog.map_or(MAX_BACKLOG, |bytes| bytes as u64),
+    }))
+}
+
+impl KafkaSinkSpec {
+    fn peer(&self, context: &ConnectorContext) -> KafkaPeer {
+        let ConnectorContext { job_id, node, subtask, base_dir, policy, interrupt, .. } = context;
+        KafkaPeer {
+            connection: self.connection.clone(),
+            paths: PipelinePaths { base_dir: base_dir.clone(), policy: policy.clone() },
+            node: node.clone(),
+            client_id: format!("cofferdam.{job_id}.{node}.{subtask}"),
+            producer: self.producer.clone(),
+            transaction_timeout: self.transaction_timeout,
+            topic: self.topic.clone(),
+            interrupt: interrupt.clone(),
+        }
+    }
+}
+
+impl SinkSpec for KafkaSinkSpec {
+    fn guarantee(&self) -> SinkGuarantee {
+        self.guarantee
+    }
+
+    fn topic(&self) -> Option<String> {
+        Some(self.topic.clone())
+    }
+
+    fn location_key(&self) -> &'static str {
+        "topic"
+    }
+
+    fn secrets(&self) -> Vec<(&'static str, &SecretReference)> {
+        self.connection.secrets()
+    }
+
+    /// Asks the cluster for the topic. Whether it may be written shows when it is. A broker that is away is no error, because every attempt
+    /// checks its sinks, and what is promised is published when the broker is back.
+    fn check(&self, paths: &PipelinePaths) -> Result<()> {
+        let connection = self.connection.resolve(paths, "", "cofferdam-check".to_owned())?;
+        let group = "cofferdam-check".to_owned();
+        let settings = ConsumerSettings { group, is_committed_only: true, prefetch_kib: 64 };
+        let consumer = KafkaConsumer::create(&connection, &settings, CHECK_TIMEOUT, || {})?;
+        match consumer.fetch_topics(Some(&self.topic)) {
+            Ok(fetched) => fetched.brokers.iter().try_for_each(|broker| paths.policy.check_address(broker)),
+            Err(error) if error.is_retriable() => Ok(()),
+            Err(error) => Err(sink_error(error)),
+        }
+    }
+
+    fn open(&self, encoder: RecordEncoder, context: &ConnectorContext) -> Result<Box<dyn Sink>> {
+        let encoder = KafkaRecordEncoder::new(&context.node, encoder, self.headers, self.empty_deletes);
+        if self.guarantee == SinkGuarantee::ExactlyOnce {
+            let settings =
+                OutboxSettings { target: target(&self.topic, &self.connection.shown()), max_backlog: self.max_backlog };
+            return Ok(Box::new(OutboxSink::open(settings, Box::new(encoder), context)));
+        }
+        let connection = self.peer(context).connect()?;
+        let producer = KafkaProducer::create(&connection, &self.producer).map_err(sink_error)?;
+        Ok(Box::new(DirectKafkaSink::new(producer, &self.topic, encoder, context)))
+    }
+
+    fn committer(&self, context: &ConnectorContext) -> Option<Box<dyn Committer>> {
+        let is_published = self.guarantee == SinkGuarantee::ExactlyOnce;
+        is_published
+            .then(|| Box::new(OutboxCommitter::new(Box::new(self.peer(context)), context)) as Box<dyn Committer>)
+    }
+
+    fn outbox_target(&self) -> Option<String> {
+        let is_published = self.guarantee == SinkGuarantee::ExactlyOnce;
+        is_published.then(|| target(&self.topic, &self.connection.shown()))
+    }
+}
