@@ -200,16 +200,19 @@ pub fn job(job: &JobDetail) {
         ]
     });
     table(header, rows);
-    for operator in &job.operators {
-        for (name, value) in &operator.metrics {
-            line(format_args!("{}.{name} = {value}", operator.id));
-        }
-        for (name, histogram) in &operator.histograms {
-            let HistogramView { count, sum, .. } = histogram;
-            let quantile = |q| histogram.quantile(q).map_or_else(|| "-".to_owned(), |bound| format!("{bound:.3}"));
-            let (median, p99) = (quantile(0.5), quantile(0.99));
-            line(format_args!("{}.{name} = count {count}, sum {sum}, p50 {median}, p99 {p99}", operator.id));
-        }
+    job.operators.iter().for_each(metrics);
+}
+
+/// Prints the metrics that a function has of its own.
+fn metrics(operator: &OperatorDetail) {
+    for (name, value) in &operator.metrics {
+        line(format_args!("{}.{name} = {value}", operator.id));
+    }
+    for (name, histogram) in &operator.histograms {
+        let HistogramView { count, sum, .. } = histogram;
+        let quantile = |q| histogram.quantile(q).map_or_else(|| "-".to_owned(), |bound| format!("{bound:.3}"));
+        let (median, p99) = (quantile(0.5), quantile(0.99));
+        line(format_args!("{}.{name} = count {count}, sum {sum}, p50 {median}, p99 {p99}", operator.id));
     }
 }
 

@@ -6,10 +6,18 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use super::node_spec::RecordParts;
 use super::record_format::FileFormat;
 use super::toml_reader::TomlSection;
 use crate::error::Result;
+
+/// What a connector has for each record besides its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordParts {
+    /// An event timestamp, for `timestamp = "record"`.
+    pub timestamps: bool,
+    /// A key, for `key = "record"`.
+    pub keys: bool,
+}
 
 /// A connector as the list of connectors describes it.
 pub struct Connector {

@@ -47,8 +47,8 @@ mod window_tests;
 
 pub use avro_settings::{AvroSettings, RegistrySettings};
 pub use connector::{
-    Connector, Setting, SinkConfig, SinkConnector, SinkSettings, SourceConfig, SourceConnector, SourceSettings,
-    setting_keys,
+    Connector, RecordParts, Setting, SinkConfig, SinkConnector, SinkSettings, SourceConfig, SourceConnector,
+    SourceSettings, setting_keys,
 };
 pub use fault_injection::{FaultInjection, InjectedFailure, InjectionStep};
 pub use filter::{Comparison, FilterExpression, FilterOperand, FilterTerm};
@@ -59,8 +59,8 @@ pub use limit_ceilings::LimitCeilings;
 pub use limits::{FaultShareLimit, GuestLimits, LimitKey, MEMORY_BYTES_MAX, OperatorLimits};
 pub use node_spec::{
     AlignmentSettings, FaultPolicy, FunctionReference, InputRole, NodeInput, NodeKind, OperatorNode, OutputPort,
-    PipelineNode, RecordParts, RetrySettings, SinkNode, SourceNode, SourceTimestamp, TimestampFormat,
-    TimestampSelector, UndecodablePolicy, WatermarkSettings,
+    PipelineNode, RetrySettings, SinkNode, SourceNode, SourceTimestamp, TimestampFormat, TimestampSelector,
+    UndecodablePolicy, WatermarkSettings,
 };
 pub use parse::locate;
 pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat, source_format};

@@ -152,15 +152,6 @@ impl SourceTimestamp {
     }
 }
 
-/// What a connector has for each record besides its bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RecordParts {
-    /// An event timestamp, for `timestamp = "record"`.
-    pub timestamps: bool,
-    /// A key, for `key = "record"`.
-    pub keys: bool,
-}
-
 /// The place of the event timestamp in a record, and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimestampSelector {

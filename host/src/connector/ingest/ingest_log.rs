@@ -22,7 +22,7 @@ use super::log_contents::{LogContents, SegmentExtent};
 use super::log_disk::LogDisk;
 use super::log_position::LogPosition;
 use super::log_shared::{LogLimits, LogShared};
-use super::log_writer::{ActiveSegment, CloseOnExit, LogWriter};
+use super::log_writer::{ActiveSegment, CloseOnExit, SegmentLogWriter};
 use super::segment::{self, RecoveredSegment, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
 use crate::clock::{self, SharedClock};
 use crate::error::{Result, ingest_failed, internal};
@@ -65,7 +65,7 @@ impl IngestLog {
         create_folder(folder).map_err(|error| segment::failed(folder, "cannot be created", &error))?;
         segment::remove_unfinished(folder)?;
         let numbers = segment::numbers(folder, "log")?;
-        let mut recovery = Recovery::default();
+        let mut recovery = FoundLog::default();
         recovery.read(folder, &numbers)?;
         let (active, salt) = match recovery.segments.last() {
             Some(last) => (continue_segment(folder, last, &*disk)?, last.header.salt),
@@ -90,7 +90,7 @@ impl IngestLog {
             removal: Mutex::default(),
         });
         let failures = LogLimit::new(5, 1);
-        let writer = LogWriter { shared: shared.clone(), active, next_sequence, next_record, failures };
+        let writer = SegmentLogWriter { shared: shared.clone(), active, next_sequence, next_record, failures };
         let close = CloseOnExit(shared.clone());
         let thread = std::thread::Builder::new().name("ingest".to_owned()).spawn(move || {
             let _close = close;
@@ -180,7 +180,7 @@ impl Drop for IngestLog {
 
 /// What the files of a log contain.
 #[derive(Default)]
-struct Recovery {
+struct FoundLog {
     segments: Vec<RecoveredSegment>,
     /// The keys, oldest first.
     keys: Vec<KeptRequest>,
@@ -188,7 +188,7 @@ struct Recovery {
     next_record: u64,
 }
 
-impl Recovery {
+impl FoundLog {
     /// Reads all files. `numbers` are those of the segments.
     fn read(&mut self, folder: &Path, numbers: &[u64]) -> Result<()> {
         for segment in segment::numbers(folder, KEY_FILE_EXTENSION)? {

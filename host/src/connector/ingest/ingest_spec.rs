@@ -26,7 +26,7 @@ const SETTINGS: &[Setting] = &[
     Setting::new("auth.hmac.prefix", "none"),
     Setting::new("auth.hmac.algorithm", "`\"sha256\"`"),
     Setting::new("auth.hmac.encoding", "`\"hex\"`"),
-    Setting::new("auth.hmac.tolerance", "`\"5m\"`"),
+    Setting::new("auth.hmac.tolerance", "`\"5min\"`"),
     Setting::new("require_key", "`false`"),
     Setting::new("dedup", "`\"24h\"`"),
     Setting::new("max_keys", "`1000000`"),
@@ -271,7 +271,7 @@ mod tests {
             "auth = { hmac = { secret = { secret = \"s\" } } }",
             "auth = { hmac = { scheme = \"github\" } }",
             "auth = { hmac = { scheme = \"github\", header = \"x\", secret = { secret = \"s\" } } }",
-            "auth = { hmac = { scheme = \"github\", tolerance = \"5m\", secret = { secret = \"s\" } } }",
+            "auth = { hmac = { scheme = \"github\", tolerance = \"5min\", secret = { secret = \"s\" } } }",
             "auth = { hmac = { scheme = \"gitlab\", secret = { secret = \"s\" } } }",
             "auth = { hmac = { header = \"x\", algorithm = \"md5\", secret = { secret = \"s\" } } }",
         ] {

@@ -35,7 +35,7 @@ pub(super) struct ActiveSegment {
 }
 
 /// Writes the groups of one log.
-pub(super) struct LogWriter {
+pub(super) struct SegmentLogWriter {
     pub(super) shared: Arc<LogShared>,
     pub(super) active: ActiveSegment,
     pub(super) next_sequence: u64,
@@ -43,7 +43,7 @@ pub(super) struct LogWriter {
     pub(super) failures: LogLimit,
 }
 
-impl LogWriter {
+impl SegmentLogWriter {
     /// Writes groups until the log is closed and nothing waits.
     pub(super) fn run(mut self) {
         loop {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::client::{Compression, ConsumerSettings, KafkaConsumer, KafkaProducer, Partitioner, ProducerSettings};
+use super::client::{Compression, ConsumerSettings, KafkaConsumer, KafkaPartitioner, KafkaProducer, ProducerSettings};
 use super::connection_settings::ConnectionSpec;
 use super::direct_sink::DirectKafkaSink;
 use super::publisher::{KafkaPeer, sink_error, target};
@@ -77,7 +77,7 @@ pub(super) fn read(section: &TomlSection<'_>) -> Result<Box<dyn SinkSettings>> {
         }
     }
     let empty_deletes = section.get("tombstones").map(|item| item.choose(&[("never", false), ("empty", true)]));
-    let partitioner = section.get("partitioner").map(|item| item.choose(&Partitioner::ALL)).transpose()?;
+    let partitioner = section.get("partitioner").map(|item| item.choose(&KafkaPartitioner::ALL)).transpose()?;
     let compression = section.get("compression").map(|item| item.choose(&Compression::ALL)).transpose()?;
     let linger = section.get("linger").map(|item| item.duration(Duration::ZERO)).transpose()?;
     let transaction_timeout = section.get("transaction_timeout").map(|item| item.duration(Duration::from_secs(1)));

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::DEPTH_MAX;
-use super::bytes::{AvroBytes, AvroDefect, AvroResult};
+use super::bytes::{AvroBytes, AvroDefect, AvroResult, decimal_bytes, each_element, uuid_text};
 use super::decimal;
 use super::decode_plan::{AvroRecordPlan, ValuePlan, ValueRead, WriteFrom};
 use super::json::write_json;
@@ -228,44 +228,4 @@ fn write_record(
 
 fn check_depth(depth: usize) -> AvroResult {
     if depth >= DEPTH_MAX { Err(AvroDefect::TooDeep) } else { Ok(()) }
-}
-
-/// Calls `element` for each element of a list or a map.
-pub(super) fn each_element<'a, E: From<AvroDefect>>(
-    bytes: &mut AvroBytes<'a>,
-    mut element: impl FnMut(&mut AvroBytes<'a>) -> Result<(), E>,
-) -> Result<(), E> {
-    loop {
-        let (count, _) = bytes.block()?;
-        if count == 0 {
-            return Ok(());
-        }
-        for _ in 0..count {
-            element(bytes)?;
-        }
-    }
-}
-
-/// Reads the bytes of a decimal number. `length` is that of a fixed one.
-pub(super) fn decimal_bytes<'a>(bytes: &mut AvroBytes<'a>, length: Option<usize>) -> AvroResult<&'a [u8]> {
-    match length {
-        Some(length) => bytes.take(length),
-        None => bytes.bytes(),
-    }
-}
-
-/// Returns the text of a UUID.
-pub(super) fn uuid_text(bytes: &[u8; 16]) -> [u8; 36] {
-    let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            at += 1;
-        }
-        for digit in [byte >> 4, byte & 0xf] {
-            text[at] = b"0123456789abcdef"[usize::from(digit)];
-            at += 1;
-        }
-    }
-    text
 }

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::decimal;
 use super::encode_plan::{EncodedFieldSource, RecordWrite, RowWhole, ValueWrite, WriteKind};
+use super::varint::write_long;
 use crate::model::row::{RowBytes, RowDefect};
 
 /// Why a row cannot be written.
@@ -23,21 +24,6 @@ impl From<RowDefect> for WriteDefect {
 }
 
 type WriteResult<T = ()> = Result<T, WriteDefect>;
-
-/// Appends an `int` or a `long`.
-#[inline]
-pub(super) fn write_long(to: &mut Vec<u8>, value: i64) {
-    write_unsigned(to, ((value << 1) ^ (value >> 63)) as u64);
-}
-
-#[inline]
-fn write_unsigned(to: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        to.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    to.push(value as u8);
-}
 
 /// Appends a row as a record.
 pub(super) fn write_row(plan: &RecordWrite, row: &[u8], to: &mut Vec<u8>) -> WriteResult {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::encode::write_long;
 use super::row_fields::named;
 use super::schema::{AvroField, AvroMeaning, AvroSchema, AvroShape, TypeId};
+use super::varint::write_long;
 use crate::escape::shown;
 use crate::model::row::{ElementType, Field, FieldType, ValueLayout, did_you_mean, largest_varint};
 

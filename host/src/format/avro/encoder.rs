@@ -8,7 +8,7 @@ use super::encode_plan::{self, RecordWrite};
 use super::row_fields::{name_from, schema_of_rows};
 use super::schema::AvroSchema;
 use super::schema_lookup::{SchemaIds, SchemaLookupError};
-use crate::format::encoder::EncodeDefect;
+use crate::format::encode_defect::EncodeDefect;
 use crate::model::row::RowSchema;
 
 /// How a sink writes records of Avro.

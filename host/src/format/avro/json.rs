@@ -4,9 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::DEPTH_MAX;
-use super::bytes::{AvroBytes, AvroDefect, AvroResult};
+use super::bytes::{AvroBytes, AvroDefect, AvroResult, decimal_bytes, each_element, uuid_text};
 use super::decimal;
-use super::decode::{decimal_bytes, each_element, uuid_text};
 use super::schema::{AvroMeaning, AvroSchema, AvroShape, TypeId};
 use crate::model::row::time_text::{write_date, write_timestamp};
 use crate::model::row::write_json_string;

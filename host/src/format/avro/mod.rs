@@ -4,7 +4,7 @@
 //!   rows that have none.
 //! - `decode_plan` compiles how the records of a writer's schema become rows; `decode` carries it out. `bytes` reads and skips values.
 //! - `encode_plan` compiles how rows become records of a schema; `encode` carries it out.
-//! - `json` writes a value as JSON; `decimal` converts decimal numbers.
+//! - `json` writes a value as JSON; `decimal` converts decimal numbers; `varint` writes integers.
 //! - `decoder` and `encoder` choose the plan of each record. A schema registry puts the id of its schema in front of each record;
 //!   [`WriterSchemas`] and [`SchemaIds`] are how they ask for it.
 //!
@@ -25,6 +25,7 @@ mod json;
 mod row_fields;
 mod schema;
 mod schema_lookup;
+mod varint;
 
 #[cfg(test)]
 mod avro_tests;

@@ -18,23 +18,23 @@ use crate::http::body::{BodyTimeouts, read_body};
 use crate::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
 use crate::sandbox::CompileMode;
 
-struct TestServer {
+struct IngestTestServer {
     router: Router,
     host: Host,
     dir: TempDir,
 }
 
-impl TestServer {
+impl IngestTestServer {
     /// Starts a job `job` with the sources `in` (NDJSON, with these settings) and `raw`.
-    fn new(settings: &str) -> TestServer {
-        TestServer::with(settings, BodyTimeouts::default(), 1 << 20)
+    fn new(settings: &str) -> IngestTestServer {
+        IngestTestServer::with(settings, BodyTimeouts::default(), 1 << 20)
     }
 
-    fn with(settings: &str, timeouts: BodyTimeouts, bodies_bytes_max: usize) -> TestServer {
-        tokio::task::block_in_place(|| TestServer::open(settings, timeouts, bodies_bytes_max))
+    fn with(settings: &str, timeouts: BodyTimeouts, bodies_bytes_max: usize) -> IngestTestServer {
+        tokio::task::block_in_place(|| IngestTestServer::open(settings, timeouts, bodies_bytes_max))
     }
 
-    fn open(settings: &str, timeouts: BodyTimeouts, bodies_bytes_max: usize) -> TestServer {
+    fn open(settings: &str, timeouts: BodyTimeouts, bodies_bytes_max: usize) -> IngestTestServer {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::default());
         let host = Host::open(HostOptions {
@@ -58,7 +58,7 @@ impl TestServer {
         );
         host.submit(Submission::new(pipeline, "p.toml")).unwrap();
         let router = ingest_router_with(host.clone(), timeouts, bodies_bytes_max);
-        TestServer { router, host, dir }
+        IngestTestServer { router, host, dir }
     }
 
     async fn send(&self, request: Request<Body>) -> Response<Body> {
@@ -84,7 +84,7 @@ impl TestServer {
     }
 }
 
-impl Drop for TestServer {
+impl Drop for IngestTestServer {
     fn drop(&mut self) {
         tokio::task::block_in_place(|| self.host.shutdown());
     }
@@ -101,7 +101,7 @@ const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_accepted_and_repetitions_get_the_first_answer() {
-    let server = TestServer::new("");
+    let server = IngestTestServer::new("");
     let first = server.post("job/in", &[NDJSON, ("idempotency-key", "a")], "{\"n\":1}\n{\"n\":2}\n").await;
     assert_eq!((first.status, &first.json["accepted"], &first.json["position"]), (200, &2.into(), &"1:64".into()));
     assert!(!first.headers.contains_key("idempotency-replayed"));
@@ -118,7 +118,7 @@ async fn records_are_accepted_and_repetitions_get_the_first_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_bodies_are_accepted() {
-    let server = TestServer::new("");
+    let server = IngestTestServer::new("");
     let text = "{\"n\":1}\n".repeat(30_000);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(text.as_bytes()).unwrap();
@@ -136,7 +136,7 @@ async fn compressed_bodies_are_accepted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_requests_are_refused_and_leave_nothing() {
-    let server = TestServer::new("max_body = \"1000B\"\nrequire_key = true");
+    let server = IngestTestServer::new("max_body = \"1000B\"\nrequire_key = true");
     let (long, key) = ("x".repeat(1001), ("idempotency-key", "k"));
     for (path, headers, body, status, code) in [
         ("job/in", &[NDJSON][..], "{}", 400, "request-invalid"),
@@ -176,7 +176,7 @@ async fn wrong_requests_are_refused_and_leave_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_stalls_ends_and_its_request_no_longer_counts() {
     let short = Duration::from_millis(30);
-    let server = TestServer::with("max_inflight = 1", BodyTimeouts { piece: short, rest: short }, 1 << 20);
+    let server = IngestTestServer::with("max_inflight = 1", BodyTimeouts { piece: short, rest: short }, 1 << 20);
     let started = stream::iter([Ok::<_, std::io::Error>("{")]).chain(stream::pending());
     let stalled = server.post("job/in", &[], Body::from_stream(started)).await;
     assert_eq!((stalled.status, stalled.code.as_str()), (408, "request-timeout"));
@@ -185,7 +185,7 @@ async fn a_body_that_stalls_ends_and_its_request_no_longer_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_requests_and_too_large_bodies_are_told_to_come_back() {
-    let server = TestServer::with("max_inflight = 1", BodyTimeouts::default(), 1000);
+    let server = IngestTestServer::with("max_inflight = 1", BodyTimeouts::default(), 1000);
     let large = server.post("job/raw", &[], "x".repeat(900)).await;
     assert_eq!((large.status, large.code.as_str()), (429, "ingest-busy"));
     assert_eq!(large.headers["retry-after"], "1");
@@ -208,7 +208,7 @@ async fn too_many_requests_and_too_large_bodies_are_told_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_listener_describes_itself() {
-    let server = TestServer::new("");
+    let server = IngestTestServer::new("");
     let response = server.send(Request::get("/v1/openapi.json").body(Body::empty()).unwrap()).await;
     let openapi: Value = serde_json::from_slice(&read_body(response.into_body(), 1 << 20).await.unwrap()).unwrap();
     let paths: Vec<&String> = openapi["paths"].as_object().unwrap().keys().collect();

@@ -40,7 +40,7 @@ pub(super) struct QuickCopy {
     /// The layouts of these fields.
     layouts: Box<[ValueLayout]>,
     /// The first parts of the consumer's row, if they are fields. Room is made for all of them at once.
-    runs: [FieldRun; ROOM_PARTS],
+    runs: [QuickRun; ROOM_PARTS],
     run_count: usize,
     /// The other parts.
     rest: Box<[OwnedPart]>,
@@ -49,14 +49,14 @@ pub(super) struct QuickCopy {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct FieldRun {
+struct QuickRun {
     from: u8,
     to: u8,
 }
 
 #[derive(Clone, Debug)]
 enum OwnedPart {
-    Fields(FieldRun),
+    Fields(QuickRun),
     Constant(Box<[u8]>),
 }
 
@@ -112,7 +112,7 @@ impl QuickCopy {
             *step = SkipStep::new(layout);
         }
         let mut parts: VecDeque<_> = parts.iter().map(OwnedPart::new).collect();
-        let (mut runs, mut run_count) = ([FieldRun::default(); ROOM_PARTS], 0);
+        let (mut runs, mut run_count) = ([QuickRun::default(); ROOM_PARTS], 0);
         while run_count < ROOM_PARTS
             && let Some(OwnedPart::Fields(run)) = parts.front()
         {
@@ -262,7 +262,7 @@ fn value_end(layout: &ValueLayout, row: &[u8], start: usize) -> Option<usize> {
 impl OwnedPart {
     fn new(part: &RowPart<'_>) -> OwnedPart {
         match part {
-            RowPart::Fields { from, to } => OwnedPart::Fields(FieldRun { from: *from as u8, to: *to as u8 }),
+            RowPart::Fields { from, to } => OwnedPart::Fields(QuickRun { from: *from as u8, to: *to as u8 }),
             RowPart::Constant(bytes) => OwnedPart::Constant((*bytes).into()),
         }
     }
@@ -270,7 +270,7 @@ impl OwnedPart {
 
 /// Appends runs, of which the first is long or near the end of the row.
 #[inline(never)]
-fn append_long_runs(runs: &[FieldRun], row: &[u8], starts: &QuickStarts, to: &mut Vec<u8>) {
+fn append_long_runs(runs: &[QuickRun], row: &[u8], starts: &QuickStarts, to: &mut Vec<u8>) {
     for run in runs {
         append_part(row, starts.range(*run), to);
     }
@@ -315,7 +315,7 @@ fn append_first(bytes: &[u8], count: usize, to: &mut Vec<u8>) {
 
 impl QuickStarts {
     #[inline(always)]
-    fn range(&self, run: FieldRun) -> (usize, usize) {
+    fn range(&self, run: QuickRun) -> (usize, usize) {
         let [start, end] = [run.from, run.to].map(|field| self.0[usize::from(field) % STARTS]);
         (start as usize, end as usize)
     }

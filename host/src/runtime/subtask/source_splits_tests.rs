@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::testing::{SentElement, SourceHarness};
+use super::testing::{SentItem, SourceHarness};
 use crate::connector::split_log::{SplitLog, SplitLogSource};
 use crate::connector::testing::context;
 use crate::connector::{Poll, Source};
@@ -82,13 +82,13 @@ proptest! {
             at += 100;
             for sent in harness.sent_at(at) {
                 match sent {
-                    SentElement::Records(timestamps) => {
+                    SentItem::Records(timestamps) => {
                         read += timestamps.len();
                         let is_late = timestamps.iter().any(|timestamp| *timestamp <= watermark);
                         prop_assert!(!is_late, "{:?} behind {}", timestamps, watermark);
                     }
-                    SentElement::Watermark(next) => watermark = next,
-                    SentElement::Idle(_) | SentElement::Barrier(_) => {}
+                    SentItem::Watermark(next) => watermark = next,
+                    SentItem::Idle(_) | SentItem::Barrier(_) => {}
                 }
             }
         }
@@ -172,14 +172,14 @@ proptest! {
                     model.advance(now);
                     for sent in harness.sent_at(now) {
                         match sent {
-                            SentElement::Records(timestamps) => {
+                            SentItem::Records(timestamps) => {
                                 model.read(timestamps[0].rem_euclid(3) as usize, &timestamps, now);
                             }
-                            SentElement::Watermark(watermark) => {
+                            SentItem::Watermark(watermark) => {
                                 let flink = model.watermark;
                                 prop_assert!(watermark <= flink, "{} is ahead of Flink's {}", watermark, flink);
                             }
-                            SentElement::Idle(_) | SentElement::Barrier(_) => {}
+                            SentItem::Idle(_) | SentItem::Barrier(_) => {}
                         }
                     }
                 }
@@ -197,7 +197,7 @@ proptest! {
             now += 50;
             append(&log, 0, [start + number * 3]);
             for sent in harness.sent_at(now) {
-                if let SentElement::Watermark(watermark) = sent {
+                if let SentItem::Watermark(watermark) = sent {
                     last = watermark;
                 }
             }
@@ -304,7 +304,7 @@ proptest! {
             logs[which].read_unevenly(&[records, records]);
             let before = reached;
             for sent in harnesses[which].sent_at(0) {
-                if let SentElement::Records(timestamps) = sent {
+                if let SentItem::Records(timestamps) = sent {
                     let split = timestamps[0] as usize % 3;
                     let ahead = before[split] - before.iter().min().unwrap();
                     prop_assert!(ahead <= max_drift || before[split] == 0, "split {} was {} ms ahead", split, ahead);

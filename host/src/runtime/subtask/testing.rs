@@ -111,12 +111,12 @@ impl SourceHarness {
     }
 
     /// Returns everything that was sent since the last call.
-    pub(super) fn sent(&mut self) -> Vec<SentElement> {
+    pub(super) fn sent(&mut self) -> Vec<SentItem> {
         let next = || match self.gate.next(Duration::ZERO) {
-            Ok(InputEvent::Watermark(watermark)) => Some(SentElement::Watermark(watermark)),
-            Ok(InputEvent::Idleness { idle }) => Some(SentElement::Idle(idle)),
-            Ok(InputEvent::AlignedBarrier { barrier, .. }) => Some(SentElement::Barrier(barrier.kind)),
-            Ok(InputEvent::Batch(_, batch)) => Some(SentElement::Records(batch.timestamps)),
+            Ok(InputEvent::Watermark(watermark)) => Some(SentItem::Watermark(watermark)),
+            Ok(InputEvent::Idleness { idle }) => Some(SentItem::Idle(idle)),
+            Ok(InputEvent::AlignedBarrier { barrier, .. }) => Some(SentItem::Barrier(barrier.kind)),
+            Ok(InputEvent::Batch(_, batch)) => Some(SentItem::Records(batch.timestamps)),
             _ => None,
         };
         std::iter::from_fn(next).collect()
@@ -128,7 +128,7 @@ impl SourceHarness {
     }
 
     /// Reads the source once, at this time.
-    pub(super) fn sent_at(&mut self, ms: i64) -> Vec<SentElement> {
+    pub(super) fn sent_at(&mut self, ms: i64) -> Vec<SentItem> {
         self.clock.set_ms(ms);
         self.subtask.read().unwrap();
         self.sent()
@@ -161,7 +161,7 @@ impl SourceHarness {
 
 /// What a source subtask has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SentElement {
+pub(super) enum SentItem {
     /// Records with these timestamps.
     Records(Vec<i64>),
     Watermark(i64),
@@ -169,14 +169,14 @@ pub(super) enum SentElement {
     Barrier(BarrierKind),
 }
 
-impl std::fmt::Display for SentElement {
+impl std::fmt::Display for SentItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            SentElement::Records(_) => f.write_str("records"),
-            SentElement::Watermark(i64::MAX) => f.write_str("end"),
-            SentElement::Watermark(watermark) => watermark.fmt(f),
-            SentElement::Idle(idle) => f.write_str(if *idle { "idle" } else { "active" }),
-            SentElement::Barrier(kind) => write!(f, "{kind:?}"),
+            SentItem::Records(_) => f.write_str("records"),
+            SentItem::Watermark(i64::MAX) => f.write_str("end"),
+            SentItem::Watermark(watermark) => watermark.fmt(f),
+            SentItem::Idle(idle) => f.write_str(if *idle { "idle" } else { "active" }),
+            SentItem::Barrier(kind) => write!(f, "{kind:?}"),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, peer_denied, peer_unreachable, source_behind, source_f
 
 /// What a caller does about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum KafkaErrorKind {
+pub(crate) enum KafkaErrorKind {
     /// No broker answers, or the answer says to ask again. Try again.
     Unreachable,
     /// The broker refuses the credentials, the certificate or the operation.
@@ -23,11 +23,14 @@ pub(in super::super) enum KafkaErrorKind {
     Other,
 }
 
+/// The result of a call of librdkafka.
+pub(super) type KafkaOutcome<T> = std::result::Result<T, KafkaError>;
+
 /// An error of the client, without secrets.
 #[derive(Clone, Debug)]
-pub(in super::super) struct KafkaError {
-    pub(in super::super) kind: KafkaErrorKind,
-    pub(in super::super) message: String,
+pub(crate) struct KafkaError {
+    pub(crate) kind: KafkaErrorKind,
+    pub(crate) message: String,
 }
 
 impl KafkaError {
@@ -51,12 +54,12 @@ impl KafkaError {
         KafkaError::new(kind(code), format!("{doing}: {code}{}", needed_right(code)))
     }
 
-    pub(in super::super) fn is_retriable(&self) -> bool {
+    pub(crate) fn is_retriable(&self) -> bool {
         self.kind == KafkaErrorKind::Unreachable
     }
 
     /// Returns the error of the host for a source or, where the kind does not decide, `source-failed`.
-    pub(in super::super) fn into_source_error(self) -> Error {
+    pub(crate) fn into_source_error(self) -> Error {
         let message = self.message;
         match self.kind {
             KafkaErrorKind::Unreachable => peer_unreachable(message).hint(

@@ -15,7 +15,7 @@ use super::client_error::{KafkaError, KafkaErrorKind};
 
 /// What one client knows about its cluster. Clones share it.
 #[derive(Clone, Default)]
-pub(in super::super) struct ClientState {
+pub(crate) struct ClientState {
     shared: Arc<Mutex<Reported>>,
 }
 
@@ -32,7 +32,7 @@ struct Reported {
 
 impl ClientState {
     /// Returns the error because of which no broker is connected, or `None` if one is.
-    pub(in super::super) fn error(&self) -> Option<KafkaError> {
+    pub(crate) fn error(&self) -> Option<KafkaError> {
         let reported = self.shared.lock();
         reported.error.clone().filter(|_| !reported.is_connected)
     }
@@ -43,7 +43,7 @@ impl ClientState {
     }
 
     /// Calls `visit` with the end of each partition that is known.
-    pub(in super::super) fn with_ends<T>(&self, visit: impl FnOnce(&dyn Fn(&str, i32) -> Option<i64>) -> T) -> T {
+    pub(crate) fn with_ends<T>(&self, visit: impl FnOnce(&dyn Fn(&str, i32) -> Option<i64>) -> T) -> T {
         let reported = self.shared.lock();
         visit(&|topic, partition| reported.ends.get(topic)?.get(&partition).copied())
     }

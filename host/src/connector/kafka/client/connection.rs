@@ -13,32 +13,32 @@ const FEATURES: [&str; 7] = ["ssl", "sasl_plain", "sasl_scram", "zstd", "lz4", "
 
 /// How to reach a cluster.
 #[derive(Clone, Default)]
-pub(in super::super) struct KafkaConnection {
+pub(crate) struct KafkaConnection {
     /// Hosts and ports, separated by commas.
-    pub(in super::super) brokers: String,
-    pub(in super::super) security: SecuritySettings,
+    pub(crate) brokers: String,
+    pub(crate) security: SecuritySettings,
     /// The node that connects.
-    pub(in super::super) node: String,
+    pub(crate) node: String,
     /// Names the client in the broker's log.
-    pub(in super::super) client_id: String,
+    pub(crate) client_id: String,
 }
 
 /// Encryption and authentication, with the contents of all files and secrets.
 #[derive(Clone, Default)]
-pub(in super::super) struct SecuritySettings {
-    pub(in super::super) protocol: SecurityProtocol,
+pub(crate) struct SecuritySettings {
+    pub(crate) protocol: SecurityProtocol,
     /// Certificates that are trusted, as PEM. `None` trusts those that the system trusts.
-    pub(in super::super) ca: Option<String>,
+    pub(crate) ca: Option<String>,
     /// The client's certificate and its key, as PEM.
-    pub(in super::super) certificate: Option<(String, String)>,
-    pub(in super::super) mechanism: SaslMechanism,
-    pub(in super::super) username: String,
-    pub(in super::super) password: String,
+    pub(crate) certificate: Option<(String, String)>,
+    pub(crate) mechanism: SaslMechanism,
+    pub(crate) username: String,
+    pub(crate) password: String,
 }
 
 /// Encryption and authentication of connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) enum SecurityProtocol {
+pub(crate) enum SecurityProtocol {
     #[default]
     Plaintext,
     Ssl,
@@ -48,7 +48,7 @@ pub(in super::super) enum SecurityProtocol {
 
 /// How a client authenticates itself with a password.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) enum SaslMechanism {
+pub(crate) enum SaslMechanism {
     Plain,
     ScramSha256,
     #[default]
@@ -57,18 +57,18 @@ pub(in super::super) enum SaslMechanism {
 
 impl SecurityProtocol {
     /// All protocols with their names in a pipeline file.
-    pub(in super::super) const ALL: [(&'static str, SecurityProtocol); 4] = [
+    pub(crate) const ALL: [(&'static str, SecurityProtocol); 4] = [
         ("plaintext", SecurityProtocol::Plaintext),
         ("ssl", SecurityProtocol::Ssl),
         ("sasl-plaintext", SecurityProtocol::SaslPlaintext),
         ("sasl-ssl", SecurityProtocol::SaslSsl),
     ];
 
-    pub(in super::super) fn has_tls(self) -> bool {
+    pub(crate) fn has_tls(self) -> bool {
         matches!(self, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl)
     }
 
-    pub(in super::super) fn has_sasl(self) -> bool {
+    pub(crate) fn has_sasl(self) -> bool {
         matches!(self, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl)
     }
 
@@ -84,7 +84,7 @@ impl SecurityProtocol {
 
 impl SaslMechanism {
     /// All mechanisms with their names in a pipeline file.
-    pub(in super::super) const ALL: [(&'static str, SaslMechanism); 3] = [
+    pub(crate) const ALL: [(&'static str, SaslMechanism); 3] = [
         ("plain", SaslMechanism::Plain),
         ("scram-sha-256", SaslMechanism::ScramSha256),
         ("scram-sha-512", SaslMechanism::ScramSha512),
@@ -133,7 +133,7 @@ impl KafkaConnection {
 }
 
 /// Checks once that librdkafka has all features that settings offer.
-pub(in super::super) fn check_features() -> Result<()> {
+pub(crate) fn check_features() -> Result<()> {
     static MISSING: OnceLock<Result<(), Error>> = OnceLock::new();
     MISSING.get_or_init(find_missing_features).clone()
 }

@@ -9,13 +9,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client_error::{KafkaError, KafkaErrorKind};
+use super::client_error::{KafkaError, KafkaErrorKind, KafkaOutcome};
 use super::client_state::{ClientState, StateContext};
 use super::connection::{KafkaConnection, creation_error};
 use super::partition_reader::PartitionReader;
-use crate::error::Result as HostResult;
-
-type Result<T> = std::result::Result<T, KafkaError>;
+use crate::error::Result;
 
 /// The offset from which the oldest record is read, whatever its offset is.
 const EARLIEST: i64 = -2;
@@ -24,25 +22,25 @@ const SERVED_FOR: Duration = Duration::from_millis(2);
 
 /// The settings of a consumer.
 #[derive(Clone, Debug)]
-pub(in super::super) struct ConsumerSettings {
+pub(crate) struct ConsumerSettings {
     /// The consumer group that offsets are committed to.
-    pub(in super::super) group: String,
+    pub(crate) group: String,
     /// Whether only records of committed transactions are read.
-    pub(in super::super) is_committed_only: bool,
+    pub(crate) is_committed_only: bool,
     /// Records of one partition that are fetched ahead, in KiB.
-    pub(in super::super) prefetch_kib: usize,
+    pub(crate) prefetch_kib: usize,
 }
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in super::super) struct TopicPartition {
-    pub(in super::super) topic: Arc<str>,
-    pub(in super::super) partition: i32,
+pub(crate) struct TopicPartition {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
 }
 
 /// Where to begin in a partition that has no position.
 #[derive(Clone, Debug, PartialEq)]
-pub(in super::super) enum StartOffset {
+pub(crate) enum StartOffset {
     Earliest,
     Latest,
     /// The offset that the group has committed, or the earliest.
@@ -55,15 +53,15 @@ pub(in super::super) enum StartOffset {
 
 /// The topics of a cluster.
 #[derive(Debug, Default)]
-pub(in super::super) struct FetchedTopics {
+pub(crate) struct FetchedTopics {
     /// The addresses that the brokers advertise.
-    pub(in super::super) brokers: Vec<String>,
+    pub(crate) brokers: Vec<String>,
     /// The partitions of each topic.
-    pub(in super::super) topics: Vec<(String, Vec<i32>)>,
+    pub(crate) topics: Vec<(String, Vec<i32>)>,
 }
 
 /// A connected consumer. Calls that ask the cluster block.
-pub(in super::super) struct KafkaConsumer {
+pub(crate) struct KafkaConsumer {
     consumer: Arc<BaseConsumer<StateContext>>,
     state: ClientState,
     timeout: Duration,
@@ -72,12 +70,12 @@ pub(in super::super) struct KafkaConsumer {
 impl KafkaConsumer {
     /// Creates a client, which connects when it is used first. `wake` is called whenever [`KafkaConsumer::serve`] has
     /// something to do. Calls that ask the cluster end after `timeout`.
-    pub(in super::super) fn create(
+    pub(crate) fn create(
         connection: &KafkaConnection,
         settings: &ConsumerSettings,
         timeout: Duration,
         wake: impl Fn() + Send + Sync + 'static,
-    ) -> HostResult<KafkaConsumer> {
+    ) -> Result<KafkaConsumer> {
         let mut config = connection.config()?;
         config.set_log_level(RDKafkaLogLevel::Info);
         config.set("group.id", &settings.group);
@@ -99,12 +97,12 @@ impl KafkaConsumer {
     }
 
     /// Returns what the client reports.
-    pub(in super::super) fn state(&self) -> &ClientState {
+    pub(crate) fn state(&self) -> &ClientState {
         &self.state
     }
 
     /// Handles what librdkafka reports, for some milliseconds. Records do not come this way.
-    pub(in super::super) fn serve(&self) {
+    pub(crate) fn serve(&self) {
         // Without a timeout, the binding returns after the first report, as if there were no more.
         while let Some(event) = self.consumer.poll(SERVED_FOR) {
             if let Err(error) = event {
@@ -127,7 +125,7 @@ impl KafkaConsumer {
     }
 
     /// Returns the partitions of one topic, or of all topics.
-    pub(in super::super) fn fetch_topics(&self, topic: Option<&str>) -> Result<FetchedTopics> {
+    pub(crate) fn fetch_topics(&self, topic: Option<&str>) -> KafkaOutcome<FetchedTopics> {
         let doing =
             topic.map_or_else(|| "cannot list the topics".to_owned(), |topic| format!("cannot find topic `{topic}`"));
         let fetched =
@@ -149,11 +147,7 @@ impl KafkaConsumer {
     }
 
     /// Returns the offsets at which to begin. The earliest is not looked up, so that nothing is lost meanwhile.
-    pub(in super::super) fn start_offsets(
-        &self,
-        partitions: &[TopicPartition],
-        start: &StartOffset,
-    ) -> Result<Vec<i64>> {
+    pub(crate) fn start_offsets(&self, partitions: &[TopicPartition], start: &StartOffset) -> KafkaOutcome<Vec<i64>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -185,7 +179,7 @@ impl KafkaConsumer {
     }
 
     /// Returns the present end of each partition.
-    pub(in super::super) fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>> {
+    pub(crate) fn end_offsets(&self, partitions: &[TopicPartition]) -> KafkaOutcome<Vec<i64>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -193,24 +187,24 @@ impl KafkaConsumer {
     }
 
     /// Asks for the first offset at a timestamp, or for the end. The offset is negative where there is none.
-    fn offsets_for(&self, partitions: &[TopicPartition], at: Offset) -> Result<Vec<i64>> {
+    fn offsets_for(&self, partitions: &[TopicPartition], at: Offset) -> KafkaOutcome<Vec<i64>> {
         let found = self.consumer.offsets_for_times(list(partitions, at)?, self.timeout);
         let found = found.map_err(|error| self.failure("cannot look up offsets", &error))?;
         offsets_of(partitions, &found, |offset| offset.to_raw().unwrap_or(-1))
     }
 
     /// Returns the oldest offset of a partition and its end.
-    pub(in super::super) fn bounds(&self, of: &TopicPartition) -> Result<(i64, i64)> {
+    pub(crate) fn bounds(&self, of: &TopicPartition) -> KafkaOutcome<(i64, i64)> {
         let bounds = self.consumer.fetch_watermarks(&of.topic, of.partition, self.timeout);
         bounds.map_err(|error| self.failure("cannot look up offsets", &error))
     }
 
     /// Begins to read partitions at these offsets. `wake` is called when records have arrived.
-    pub(in super::super) fn assign(
+    pub(crate) fn assign(
         &self,
         partitions: &[(TopicPartition, i64)],
         wake: &(impl Fn() + Clone + Send + Sync + 'static),
-    ) -> Result<Vec<PartitionReader>> {
+    ) -> KafkaOutcome<Vec<PartitionReader>> {
         let mut assigned = TopicPartitionList::with_capacity(partitions.len());
         let mut readers = Vec::with_capacity(partitions.len());
         for (TopicPartition { topic, partition }, offset) in partitions {
@@ -228,7 +222,7 @@ impl KafkaConsumer {
     }
 
     /// Commits offsets to the group, without waiting. They are for tools that show the lag of a group.
-    pub(in super::super) fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<()> {
+    pub(crate) fn commit(&self, offsets: &[(TopicPartition, i64)]) -> KafkaOutcome<()> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (TopicPartition { topic, partition }, offset) in offsets.iter().filter(|(_, offset)| *offset >= 0) {
             let added = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
@@ -241,7 +235,7 @@ impl KafkaConsumer {
     }
 }
 
-fn list(partitions: &[TopicPartition], offset: Offset) -> Result<TopicPartitionList> {
+fn list(partitions: &[TopicPartition], offset: Offset) -> KafkaOutcome<TopicPartitionList> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for TopicPartition { topic, partition } in partitions {
         let added = list.add_partition_offset(topic, *partition, offset);
@@ -255,7 +249,7 @@ fn offsets_of(
     partitions: &[TopicPartition],
     list: &TopicPartitionList,
     offset: impl Fn(Offset) -> i64,
-) -> Result<Vec<i64>> {
+) -> KafkaOutcome<Vec<i64>> {
     let mut found = HashMap::with_capacity(partitions.len());
     for element in list.elements() {
         element.error().map_err(|error| {

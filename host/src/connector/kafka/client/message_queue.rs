@@ -41,7 +41,7 @@ pub(super) enum QueueItem<'a> {
 }
 
 /// A message in librdkafka's memory. It is destroyed when this is dropped.
-pub(in super::super) struct KafkaMessage<'a> {
+pub(crate) struct KafkaMessage<'a> {
     message: *mut native::rd_kafka_message_t,
     _queue: PhantomData<&'a MessageQueue>,
 }
@@ -119,22 +119,22 @@ impl<'a> KafkaMessage<'a> {
         }
     }
 
-    pub(in super::super) fn offset(&self) -> i64 {
+    pub(crate) fn offset(&self) -> i64 {
         self.fields().offset
     }
 
-    pub(in super::super) fn key(&self) -> Option<&[u8]> {
+    pub(crate) fn key(&self) -> Option<&[u8]> {
         // SAFETY: the key has this length and lives as long as the message.
         unsafe { bytes(self, self.fields().key, self.fields().key_len) }
     }
 
-    pub(in super::super) fn value(&self) -> Option<&[u8]> {
+    pub(crate) fn value(&self) -> Option<&[u8]> {
         // SAFETY: the value has this length and lives as long as the message.
         unsafe { bytes(self, self.fields().payload, self.fields().len) }
     }
 
     /// Returns milliseconds since 1970, or `None` if the topic has no timestamps.
-    pub(in super::super) fn timestamp(&self) -> Option<i64> {
+    pub(crate) fn timestamp(&self) -> Option<i64> {
         let mut kind = native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message exists.
         let timestamp = unsafe { native::rd_kafka_message_timestamp(self.message, &raw mut kind) };
@@ -142,7 +142,7 @@ impl<'a> KafkaMessage<'a> {
     }
 
     /// Returns the headers in order.
-    pub(in super::super) fn headers(&self) -> Vec<(&str, Option<&[u8]>)> {
+    pub(crate) fn headers(&self) -> Vec<(&str, Option<&[u8]>)> {
         let mut list = ptr::null_mut();
         let mut headers = Vec::new();
         // SAFETY: the headers belong to the message and live as long as it. librdkafka sets the pointers of each that exists.

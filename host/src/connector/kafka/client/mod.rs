@@ -25,4 +25,4 @@ pub(super) use connection::{KafkaConnection, SaslMechanism, SecurityProtocol, Se
 pub(super) use consumer::{ConsumerSettings, FetchedTopics, KafkaConsumer, StartOffset, TopicPartition};
 pub(super) use message_queue::KafkaMessage;
 pub(super) use partition_reader::{PartitionEvent, PartitionReader};
-pub(super) use producer::{Compression, GroupMarker, KafkaProducer, Partitioner, ProducerSettings};
+pub(super) use producer::{Compression, GroupMarker, KafkaPartitioner, KafkaProducer, ProducerSettings};

@@ -12,7 +12,7 @@ use super::client_state::StateContext;
 use super::message_queue::{KafkaMessage, MessageQueue, QueueItem};
 
 /// The queue of one partition.
-pub(in super::super) struct PartitionReader {
+pub(crate) struct PartitionReader {
     messages: MessageQueue,
     /// Set when the queue may have something.
     may_have: Arc<AtomicBool>,
@@ -22,7 +22,7 @@ pub(in super::super) struct PartitionReader {
 
 /// Why a read ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum PartitionEvent {
+pub(crate) enum PartitionEvent {
     /// The caller wants no more now.
     Full,
     /// Nothing has arrived.
@@ -54,7 +54,7 @@ impl PartitionReader {
 
     /// Passes messages to `take` until it returns false or there are no more. Does not wait.
     #[inline]
-    pub(in super::super) fn read(
+    pub(crate) fn read(
         &mut self,
         mut take: impl FnMut(&KafkaMessage<'_>) -> bool,
     ) -> Result<PartitionEvent, KafkaError> {

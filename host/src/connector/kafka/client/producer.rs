@@ -12,29 +12,27 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client_error::{KafkaError, KafkaErrorKind};
+use super::client_error::{KafkaError, KafkaErrorKind, KafkaOutcome};
 use super::client_state::{ClientState, StateContext};
 use super::connection::{KafkaConnection, creation_error};
 use crate::connector::outbox::OutboxRecord;
-
-type Result<T> = std::result::Result<T, KafkaError>;
 
 /// Bytes of records that a producer holds, in KiB.
 const BUFFER_KIB: u32 = 64 << 10;
 
 /// The settings of a producer.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct ProducerSettings {
+pub(crate) struct ProducerSettings {
     /// The id under which a producer publishes in transactions, and their longest duration.
-    pub(in super::super) transactions: Option<(String, Duration)>,
-    pub(in super::super) partitioner: Partitioner,
-    pub(in super::super) compression: Compression,
-    pub(in super::super) linger: Duration,
+    pub(crate) transactions: Option<(String, Duration)>,
+    pub(crate) partitioner: KafkaPartitioner,
+    pub(crate) compression: Compression,
+    pub(crate) linger: Duration,
 }
 
 /// How the partition of a record with a key is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) enum Partitioner {
+pub(crate) enum KafkaPartitioner {
     /// As Java's client does.
     #[default]
     Murmur2,
@@ -46,7 +44,7 @@ pub(in super::super) enum Partitioner {
 
 /// How batches of records are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) enum Compression {
+pub(crate) enum Compression {
     #[default]
     None,
     Lz4,
@@ -55,21 +53,24 @@ pub(in super::super) enum Compression {
     Gzip,
 }
 
-impl Partitioner {
-    pub(in super::super) const ALL: [(&'static str, Partitioner); 3] =
-        [("murmur2", Partitioner::Murmur2), ("crc32", Partitioner::Crc32), ("random", Partitioner::Random)];
+impl KafkaPartitioner {
+    pub(crate) const ALL: [(&'static str, KafkaPartitioner); 3] = [
+        ("murmur2", KafkaPartitioner::Murmur2),
+        ("crc32", KafkaPartitioner::Crc32),
+        ("random", KafkaPartitioner::Random),
+    ];
 
     fn native_name(self) -> &'static str {
         match self {
-            Partitioner::Murmur2 => "murmur2_random",
-            Partitioner::Crc32 => "consistent_random",
-            Partitioner::Random => "random",
+            KafkaPartitioner::Murmur2 => "murmur2_random",
+            KafkaPartitioner::Crc32 => "consistent_random",
+            KafkaPartitioner::Random => "random",
         }
     }
 }
 
 impl Compression {
-    pub(in super::super) const ALL: [(&'static str, Compression); 5] = [
+    pub(crate) const ALL: [(&'static str, Compression); 5] = [
         ("none", Compression::None),
         ("lz4", Compression::Lz4),
         ("zstd", Compression::Zstd),
@@ -114,14 +115,14 @@ impl ProducerContext for DeliveryContext {
 }
 
 /// A producer.
-pub(in super::super) struct KafkaProducer {
+pub(crate) struct KafkaProducer {
     producer: BaseProducer<DeliveryContext>,
     state: ClientState,
 }
 
 impl KafkaProducer {
     /// Creates a producer, which connects when it is used first.
-    pub(in super::super) fn create(connection: &KafkaConnection, settings: &ProducerSettings) -> Result<KafkaProducer> {
+    pub(crate) fn create(connection: &KafkaConnection, settings: &ProducerSettings) -> KafkaOutcome<KafkaProducer> {
         let config = connection.config();
         let mut config = config.map_err(|error| KafkaError::new(KafkaErrorKind::Other, error.message))?;
         config.set("enable.idempotence", "true").set("delivery.report.only.error", "true");
@@ -149,13 +150,13 @@ impl KafkaProducer {
     }
 
     /// Returns what the client reports.
-    pub(in super::super) fn state(&self) -> &ClientState {
+    pub(crate) fn state(&self) -> &ClientState {
         &self.state
     }
 
     /// Hands a record over. Returns false if there is no room now.
     #[inline]
-    pub(in super::super) fn send(&self, topic: &str, record: &OutboxRecord<'_>) -> Result<bool> {
+    pub(crate) fn send(&self, topic: &str, record: &OutboxRecord<'_>) -> KafkaOutcome<bool> {
         let mut sent: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(record.topic.unwrap_or(topic));
         (sent.key, sent.payload) = (record.key, record.value);
         // A time before 1970 has no form in Kafka, and 0 means the present.
@@ -172,7 +173,7 @@ impl KafkaProducer {
     }
 
     /// Handles what librdkafka reports. Waits for as long as given. Error: a record was not delivered.
-    pub(in super::super) fn serve(&self, wait: Duration) -> Result<()> {
+    pub(crate) fn serve(&self, wait: Duration) -> KafkaOutcome<()> {
         self.producer.poll(wait);
         match self.producer.context().failure.lock().clone() {
             Some(failure) => Err(failure),
@@ -181,23 +182,23 @@ impl KafkaProducer {
     }
 
     /// Returns whether all records were delivered. Otherwise sends those that wait for others, and returns at once.
-    pub(in super::super) fn is_flushed(&self) -> Result<bool> {
+    pub(crate) fn is_flushed(&self) -> KafkaOutcome<bool> {
         self.serve(Duration::ZERO)?;
         // The error is that records are left. Flushing sends them without a linger.
         Ok(self.producer.in_flight_count() == 0 || self.producer.flush(Duration::ZERO).is_ok())
     }
 
     /// Fences older producers of the transactional id and aborts what they left open. Resumes after a timeout.
-    pub(in super::super) fn init_transactions(&self, timeout: Duration) -> Result<()> {
+    pub(crate) fn init_transactions(&self, timeout: Duration) -> KafkaOutcome<()> {
         self.transaction_step("cannot take over the transactional id", |producer| producer.init_transactions(timeout))
     }
 
-    pub(in super::super) fn begin_transaction(&self) -> Result<()> {
+    pub(crate) fn begin_transaction(&self) -> KafkaOutcome<()> {
         self.transaction_step("cannot begin a transaction", Producer::begin_transaction)
     }
 
     /// Adds the offset of a group to the transaction.
-    pub(in super::super) fn add_marker(&self, marker: &GroupMarker, offset: i64, timeout: Duration) -> Result<()> {
+    pub(crate) fn add_marker(&self, marker: &GroupMarker, offset: i64, timeout: Duration) -> KafkaOutcome<()> {
         let list = marker.list(Offset::Offset(offset))?;
         let metadata = marker.consumer.group_metadata();
         let metadata = metadata.ok_or_else(|| KafkaError::new(KafkaErrorKind::Other, "the group has no metadata"))?;
@@ -207,7 +208,7 @@ impl KafkaProducer {
     }
 
     /// Commits. All records must have been flushed. Resumes after a timeout.
-    pub(in super::super) fn commit_transaction(&self, timeout: Duration) -> Result<()> {
+    pub(crate) fn commit_transaction(&self, timeout: Duration) -> KafkaOutcome<()> {
         self.transaction_step("cannot commit the transaction", |producer| producer.commit_transaction(timeout))
     }
 
@@ -215,7 +216,7 @@ impl KafkaProducer {
         &self,
         doing: &str,
         step: impl FnOnce(&BaseProducer<DeliveryContext>) -> rdkafka::error::KafkaResult<()>,
-    ) -> Result<()> {
+    ) -> KafkaOutcome<()> {
         step(&self.producer).map_err(|error| self.failure_of(doing, &error))
     }
 
@@ -238,14 +239,14 @@ impl KafkaProducer {
 }
 
 /// A committed offset of a group that no consumer joins: the marker of a producer's transactions.
-pub(in super::super) struct GroupMarker {
+pub(crate) struct GroupMarker {
     consumer: BaseConsumer<StateContext>,
     topic: String,
 }
 
 impl GroupMarker {
     /// The marker of the group `group`, kept at the first partition of `topic`.
-    pub(in super::super) fn create(connection: &KafkaConnection, group: &str, topic: &str) -> Result<GroupMarker> {
+    pub(crate) fn create(connection: &KafkaConnection, group: &str, topic: &str) -> KafkaOutcome<GroupMarker> {
         let config = connection.config();
         let mut config = config.map_err(|error| KafkaError::new(KafkaErrorKind::Other, error.message))?;
         config.set("group.id", group).set("enable.auto.commit", "false");
@@ -255,7 +256,7 @@ impl GroupMarker {
         Ok(GroupMarker { consumer, topic: topic.to_owned() })
     }
 
-    fn list(&self, offset: Offset) -> Result<TopicPartitionList> {
+    fn list(&self, offset: Offset) -> KafkaOutcome<TopicPartitionList> {
         let mut list = TopicPartitionList::with_capacity(1);
         let added = list.add_partition_offset(&self.topic, 0, offset);
         added.map_err(|error| KafkaError::of("the marker cannot be named", &error))?;
@@ -263,7 +264,7 @@ impl GroupMarker {
     }
 
     /// Returns the offset of committed transactions, or `None` if the group has none.
-    pub(in super::super) fn read(&self, timeout: Duration) -> Result<Option<i64>> {
+    pub(crate) fn read(&self, timeout: Duration) -> KafkaOutcome<Option<i64>> {
         let committed = self.consumer.committed_offsets(self.list(Offset::Invalid)?, timeout);
         let committed = committed.map_err(|error| KafkaError::of("cannot read the marker", &error))?;
         let element = committed.elements().into_iter().next();
