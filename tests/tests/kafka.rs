@@ -302,7 +302,7 @@ fn tls_with_scram_works_and_wrong_settings_are_refused_at_submit_without_the_pas
     for (source, sink, words) in [
         ("\"plugin.library.paths\" = \"x\"", "", "[manifest-unknown-key]"),
         ("start = \"committed\"", "", "needs the `group`"),
-        ("start = \"lates\"", "", "did you mean `latest`?"),
+        ("start = \"lates\"", "", "cannot be `lates`"),
         ("tombstones = \"keep\"\nprefetch = 1", "", "prefetch"),
         ("", "partitioner = \"java\"", "the choices are"),
         ("", "guarantee = \"at-least-once\"\nmax_backlog = \"1GiB\"", "has no effect"),

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -54,6 +55,9 @@ pub fn missing_kafka_programs() -> Vec<&'static str> {
 impl KafkaInstallation {
     /// Returns the installation of this checkout, and makes it if necessary.
     pub fn prepare(checkout: &Checkout) -> Result<KafkaInstallation> {
+        // The tests of one process install it once.
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
         let sources = checkout.root.join("tests/kafka");
         let setup = checkout.target.join("setup");
         let folder = setup.join(format!("kafka-{:016x}", hash_of_files(&sources)?));
