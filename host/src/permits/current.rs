@@ -59,6 +59,7 @@ pub fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
     holder.release();
     let waited = wait();
     holder.acquire();
+    holder.activity.set_waiting(false);
     waited
 }
 

@@ -575,3 +575,23 @@ fn no_thread_stays_bound_to_a_processor() {
         }
     });
 }
+
+#[test]
+fn every_wait_returns_the_permit() {
+    let fixture = Fixture::new(1);
+    let thread = fixture.start(&fixture.pool.share_of("job"));
+    thread.is_done();
+    for wait in 1..=3 {
+        let (event, awaited) = channel();
+        thread.tell(Order::Wait(awaited));
+        let returned = (0..60_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            fixture.pool.running() == 0
+        });
+        assert!(returned, "wait {wait} keeps the permit");
+        event.send(()).unwrap();
+        thread.is_done();
+        assert!(fixture.pool.running() == 1 && !thread.activity.is_waiting(), "after wait {wait}");
+    }
+    thread.leave();
+}
