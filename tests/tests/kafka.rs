@@ -88,6 +88,18 @@ fn wait_for_records(broker: &KafkaBroker, topic: &str, count: usize) {
     arrived.unwrap_or_else(|error| panic!("{last} of {count} in `{topic}`: {error}"));
 }
 
+/// Stops a job with a savepoint, waits for its end, and returns the savepoint.
+fn stop(running: &Server, job: &str) -> String {
+    let savepoint = running.api.savepoint(job, "stop", "{}").unwrap();
+    wait_until("the job has stopped", TIMEOUT, || {
+        let view = running.api.job(job)?;
+        let runs = ["CREATED", "RUNNING", "FAILING", "RESTARTING"].map(Some).contains(&view["status"].as_str());
+        Ok((!runs).then_some(()))
+    })
+    .unwrap();
+    savepoint
+}
+
 fn server(dir: &Path) -> Server {
     Server::start(&Checkout::current().cofferdam(), dir, &[]).unwrap()
 }
@@ -118,7 +130,7 @@ fn records_pass_exactly_once_through_kills_of_server_and_broker_and_a_change_of_
     send_numbers(&broker, "in", 20_000, 30_000);
     wait_for_records(&broker, "out", 25_000);
 
-    let savepoint = running.api.savepoint(&job, "stop", "{}").unwrap();
+    let savepoint = stop(&running, &job);
     let query = format!("/v1/jobs?from={savepoint}");
     let next = running.api.post(&query, "application/toml", with(3).as_bytes()).unwrap().ok().unwrap();
     let next = next["id"].as_str().unwrap().to_owned();
@@ -336,7 +348,7 @@ fn an_offset_that_retention_deleted_fails_the_job_and_skips_nothing() {
     let running = server(&dir);
     let job = running.api.submit_ok(&text).unwrap();
     wait_for_records(broker, "short-out", 100);
-    let savepoint = running.api.savepoint(&job, "stop", "{}").unwrap();
+    let savepoint = stop(&running, &job);
     send_numbers(broker, "short", 100, 200);
     client.delete_records("short", 0, 150).unwrap();
     let text = format!("{text}\n[restart]\nstrategy = \"none\"\n");
