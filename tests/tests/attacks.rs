@@ -91,9 +91,9 @@ fn a_timer_that_renews_itself_lets_barriers_and_a_cancel_through() {
 #[test]
 fn a_job_that_fails_and_restarts_at_once_for_ever_fills_neither_log_nor_record() {
     let (server, dir) = start("restarts");
-    // The end of the archive is damaged, so that each attempt fails after it has read the record.
+    // The end of the archive is damaged, far behind the records that are read at submit, so that each attempt fails.
     let mut archive = GzEncoder::new(Vec::new(), Compression::fast());
-    archive.write_all(b"record\n").unwrap();
+    archive.write_all(&b"record\n".repeat(500_000)).unwrap();
     fs::write(dir.join("damaged.gz"), [archive.finish().unwrap(), b"garbage".to_vec()].concat()).unwrap();
     let input = dir.join("damaged.gz").display().to_string();
     let pipeline = |delay: &str| {

@@ -467,7 +467,9 @@ impl<'r, 'a> Run<'r, 'a> {
             let path = format!("/v1/jobs/{}/dead-letters?limit=100{last}", self.job);
             let page = self.through_faults(|run| run.site.api()?.get(&path)?.ok())?;
             for letter in page["letters"].as_array().into_iter().flatten() {
-                records.push(letter["value"].as_str().unwrap_or_default().to_owned());
+                // A text is shown as JSON.
+                let shown = letter["value"].as_str().unwrap_or_default();
+                records.push(serde_json::from_str(shown).unwrap_or_else(|_| shown.to_owned()));
                 last = format!("&after={}", letter["id"].as_str().unwrap_or_default());
             }
             if records.len() == before {
