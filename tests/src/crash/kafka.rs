@@ -280,9 +280,10 @@ topic = "windows"
 
     fn count_checkpoints(&mut self) {
         // The server may be down.
-        let Ok(job) = self.site.job(&self.job) else { return };
+        let list = self.site.api().and_then(|api| api.get(&format!("/v1/jobs/{}/checkpoints", self.job))?.ok());
+        let Ok(list) = list else { return };
         let before = self.round.tally.checkpoints;
-        self.counted = self.round.tally.add_checkpoints(&job["checkpoints"], self.counted);
+        self.counted = self.round.tally.add_checkpoints(&list, self.counted);
         self.checkpoints += self.round.tally.checkpoints - before;
     }
 
