@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::pipeline::{
-    Connector, FileFormat, PipelineSpec, Setting, SinkConnector, SinkSettings, SourceConnector, SourceSettings,
-    TomlSection, source_format,
+    Connector, FileFormat, PipelineSpec, RecordParts, Setting, SinkConnector, SinkSettings, SourceConnector,
+    SourceSettings, TomlSection, source_format,
 };
 
 const CONNECTORS: &[&Connector] = &[
@@ -13,7 +13,11 @@ const CONNECTORS: &[&Connector] = &[
             settings: &[Setting::required("path"), Setting::new("header", "`true`")],
             read: |section| source(section, Some("path")),
         }),
-        sink: Some(SinkConnector { settings: &[Setting::required("path")], encodes: true, read: |section| sink(section, Some("path")) }),
+        sink: Some(SinkConnector {
+            settings: &[Setting::required("path")],
+            encodes: true,
+            read: |section| sink(section, Some("path")),
+        }),
     },
     &Connector {
         name: "generator",
@@ -26,14 +30,22 @@ const CONNECTORS: &[&Connector] = &[
     &Connector {
         name: "http",
         source: Some(SourceConnector {
-            settings: &[Setting::new("auth", ""), Setting::new("dedup", ""), Setting::new("max_body", ""), Setting::new("headers", "")],
+            settings: &[
+                Setting::new("auth", ""),
+                Setting::new("dedup", ""),
+                Setting::new("max_body", ""),
+                Setting::new("headers", ""),
+            ],
             read: |section| source(section, None),
         }),
         sink: None,
     },
     &Connector {
         name: "socket",
-        source: Some(SourceConnector { settings: &[Setting::required("address")], read: |section| source(section, Some("address")) }),
+        source: Some(SourceConnector {
+            settings: &[Setting::required("address")],
+            read: |section| source(section, Some("address")),
+        }),
         sink: None,
     },
     &Connector {
@@ -66,6 +78,10 @@ struct TextSettings {
 impl SourceSettings for TextSettings {
     fn format(&self) -> (FileFormat, bool) {
         (self.format, self.has_header)
+    }
+
+    fn record_parts(&self) -> RecordParts {
+        RecordParts { timestamps: true, keys: true }
     }
 
     fn max_parallelism(&self) -> Option<u32> {
