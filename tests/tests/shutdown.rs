@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,11 +17,8 @@ fn terminate(mut server: Server) {
     wait_until("the server ends", TIMEOUT, || Ok((!server.is_up()?).then_some(()))).unwrap();
 }
 
-/// The job has no other checkpoint, so that its records would be read again without the one of the shutdown.
-#[test]
-fn a_shutdown_takes_a_checkpoint_and_the_job_continues_from_it() {
-    let (server, dir) = Server::start_fresh("shutdown").unwrap();
-    let out = dir.join("out");
+/// Submits a job that writes numbers, and waits until it has read more than `records` of them. Returns its id.
+fn submit_numbers(server: &Server, out: &Path, records: u64) -> String {
     let pipeline = format!(
         "name = \"numbers\"\n[source.numbers]\nconnector = \"generator\"\ntemplate = \"{{n}}\"\nrate = 2000\n\
          [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"{}\"\n",
@@ -28,12 +26,25 @@ fn a_shutdown_takes_a_checkpoint_and_the_job_continues_from_it() {
     );
     let job = server.api.submit_ok(&pipeline).unwrap();
     wait_until("the job reads", TIMEOUT, || {
-        Ok((server.api.job(&job)?["records_in"].as_u64().unwrap_or(0) > 500).then_some(()))
+        Ok((server.api.job(&job)?["records_in"].as_u64().unwrap_or(0) > records).then_some(()))
     })
     .unwrap();
+    job
+}
+
+/// Returns the record of a job in the data folder of a server that has ended.
+fn stored_job(dir: &Path, job: &str) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(dir.join("data/jobs").join(job).join("job.json")).unwrap()).unwrap()
+}
+
+/// The job has no other checkpoint, so that its records would be read again without the one of the shutdown.
+#[test]
+fn a_shutdown_takes_a_checkpoint_and_the_job_continues_from_it() {
+    let (server, dir) = Server::start_fresh("shutdown").unwrap();
+    let out = dir.join("out");
+    let job = submit_numbers(&server, &out, 500);
     terminate(server);
-    let stored: serde_json::Value =
-        serde_json::from_slice(&fs::read(dir.join("data/jobs").join(&job).join("job.json")).unwrap()).unwrap();
+    let stored = stored_job(&dir, &job);
     assert_eq!(stored["status"], "SUSPENDED");
     let published = committed_lines(&out).unwrap().len();
     assert!(published > 500, "the checkpoint has published {published} records");
@@ -57,19 +68,9 @@ fn a_shutdown_without_time_takes_no_checkpoint() {
     let out = dir.join("out");
     let arguments = ["--shutdown-timeout", "0s"];
     let server = Server::start(&Checkout::current().cofferdam(), &dir, &arguments).unwrap();
-    let pipeline = format!(
-        "name = \"numbers\"\n[source.numbers]\nconnector = \"generator\"\ntemplate = \"{{n}}\"\nrate = 2000\n\
-         [sink.out]\ninput = \"numbers\"\nconnector = \"file\"\npath = \"{}\"\n",
-        out.display()
-    );
-    let job = server.api.submit_ok(&pipeline).unwrap();
-    wait_until("the job reads", TIMEOUT, || {
-        Ok((server.api.job(&job)?["records_in"].as_u64().unwrap_or(0) > 0).then_some(()))
-    })
-    .unwrap();
+    let job = submit_numbers(&server, &out, 0);
     terminate(server);
-    let stored: serde_json::Value =
-        serde_json::from_slice(&fs::read(dir.join("data/jobs").join(&job).join("job.json")).unwrap()).unwrap();
+    let stored = stored_job(&dir, &job);
     assert_eq!((&stored["status"], stored["last_checkpoint"].is_null()), (&"SUSPENDED".into(), true), "{stored}");
     assert_eq!(committed_lines(&out).unwrap_or_default(), [""; 0]);
 }

@@ -17,6 +17,7 @@ use super::log_cursor::LogCursor;
 use super::log_position::LogPosition;
 use super::segment::{SEGMENT_HEADER_BYTES, numbers, segment_path};
 use super::test_log::{DiskCall, TestLog, key};
+use crate::connector::testing::wait_until;
 use crate::wakeup::Wakeup;
 
 /// Reads all frames of a log. Returns the records of each.
@@ -285,7 +286,9 @@ fn keys_survive_a_restart_and_the_removal_of_their_segments() {
     let reader = AttachedReader::attach(&log.shared, 0, 1, accepted[0].position, Wakeup::default());
     reader.release(log.end());
     drop(reader);
-    wait_for("the segments are removed", || numbers(test.path(), "log").unwrap() == [log.end().segment]);
+    wait_until("the segments are removed", || {
+        (numbers(test.path(), "log").unwrap() == [log.end().segment]).then_some(())
+    });
     // Another removal begins once this one has ended.
     drop(log.shared.removal.lock());
     check(&log);
@@ -310,11 +313,13 @@ fn files_of_expired_keys_are_removed() {
     };
     fill(1, 3);
     reader.release(log.end());
-    wait_for("the keys of two segments are stored", || numbers(test.path(), "keys").unwrap() == [1, 2]);
+    wait_until("the keys of two segments are stored", || {
+        (numbers(test.path(), "keys").unwrap() == [1, 2]).then_some(())
+    });
     test.clock.set_ms(25 * 3600 * 1000);
     fill(100, 4);
     reader.release(log.end());
-    wait_for("the expired keys are removed", || numbers(test.path(), "keys").unwrap() == [3]);
+    wait_until("the expired keys are removed", || (numbers(test.path(), "keys").unwrap() == [3]).then_some(()));
 }
 
 #[test]
@@ -352,14 +357,4 @@ impl TestLog {
     fn open_end(&self) -> LogPosition {
         self.open().unwrap().end()
     }
-}
-
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..60_000 {
-        if condition() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("not within 60 s: {what}");
 }

@@ -2,16 +2,14 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::committer::OutboxCommitter;
 use super::fake_connector::ValueEncoder;
 use super::fake_peer::{ALL_STEPS, FakePeer, PeerFault, PeerStep};
 use super::outbox_sink::{OutboxSettings, OutboxSink};
-use crate::clock::SystemClock;
 use crate::connector::context::ConnectorContext;
 use crate::connector::sink::{Committer, OutputFiles, Recovered, Sink, SinkOutput};
-use crate::connector::testing::{context, no_missing, subtask_of};
+use crate::connector::testing::{context, no_missing, subtask_of, wait_until};
 use crate::error::{Result, checkpoint_corrupt};
 use crate::model::{Batch, NO_TIMESTAMP};
 
@@ -420,11 +418,7 @@ fn an_interrupt_ends_the_wait_for_a_peer() {
     let progress = outbox.context.progress.clone();
     std::thread::scope(|scope| {
         let commit = scope.spawn(|| committer.commit(&second.output()));
-        let deadline = now() + Duration::from_secs(60);
-        while progress.trouble().is_none() {
-            assert!(now() < deadline, "the trouble is shown");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the trouble is shown", || progress.trouble());
         interrupt.set();
         assert_eq!(commit.join().unwrap().unwrap_err().code, "interrupted");
     });
@@ -447,9 +441,4 @@ fn damaged_parts_are_not_published() {
     fs::write(&part, &bytes).unwrap();
     committer.commit(&second.output()).unwrap();
     outbox.assert_visible(&["a", "b", "c"], "once");
-}
-
-/// Returns the time on the machine's clock, for waits.
-fn now() -> Duration {
-    Duration::from_millis(SystemClock::shared().wall_ms().unsigned_abs())
 }
