@@ -325,7 +325,7 @@ fn fairness(seconds: Duration, rounds: u64, metrics: &mut Metrics) {
 /// A region with a function and a keyed function, and a region whose function traps on a record that begins with `!`.
 fn two_regions(name: &str, mark: &str) -> String {
     format!(
-        "name = \"{name}\"\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 1000000\ndelay = \"20ms\"\n\
+        "name = \"{name}\"\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 10000\ndelay = \"20ms\"\n\
          [source.ticks]\nconnector = \"generator\"\ntemplate = \"{{key}},{{n}}\"\n\
          [operator.forward]\ninput = \"ticks\"\ncomponent = \"relay@1\"\nfunction = \"forward\"\n\
          [operator.count]\ninput = \"forward\"\nkey = \"emitted\"\ncomponent = \"relay@1\"\nfunction = \"count\"\n\

@@ -3,10 +3,11 @@
 //! One server runs 100 jobs: a generator, a function and a keyed function of `tests/guests/relay`, and a sink that drops all records,
 //! with one subtask each and no checkpoints. In one variant each generator makes one record per second, in the other one record in ten
 //! seconds. After the jobs have settled, the processor time of the server is read from procfs over 30 seconds. The memory of a job is
-//! the growth of the resident memory from one job to all jobs, divided by their number. The first job loads the component.
+//! the growth of the server's memory from one job to all jobs, divided by their number. The first job loads the component.
 //!
-//! `idle_100_jobs_cpu` is in cores, `idle_job_kib` in KiB; both are the larger of the two variants. Prints a table and writes
-//! `idle.json` into `COFFERDAM_BENCH_DIR`.
+//! `idle_100_jobs_cpu` is in cores, `idle_job_kib` in KiB: memory that the server occupies. Instances of a component share the pages of
+//! its initial memory that they do not change; `idle_job_mapped_kib` counts these once for each instance. All three are the larger of the
+//! two variants. Prints a table and writes `idle.json` into `COFFERDAM_BENCH_DIR`.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time and runs outside the engine")]
 
@@ -18,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cofferdam_tests::{Server, wait_until};
-use support::{COFFERDAM, Metrics, Options, component, cpu_seconds, resident_kib, rounded, scratch, write_report};
+use support::{COFFERDAM, Metrics, Options, component, cpu_seconds, resident, rounded, scratch, write_report};
 
 /// A variant: the ending of its metrics' names, and the records per second of each job.
 const VARIANTS: &[(&str, &str)] = &[("1s", "1"), ("10s", "0.1")];
@@ -28,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Measured {
     cores: f64,
     job_kib: f64,
+    job_mapped_kib: f64,
     threads: usize,
 }
 
@@ -39,12 +41,17 @@ fn main() {
     let wanted = |name: &str| options.text("variants").is_none_or(|names| names.split(',').any(|one| one == name));
     let mut metrics = Metrics::new();
     println!("{jobs} jobs on one server, over {} s:\n", seconds.as_secs());
-    println!("{:<24} {:>8} {:>12} {:>8}", "a record of a job each", "cores", "KiB per job", "threads");
+    println!("{:<24} {:>8} {:>12} {:>8} {:>8}", "a record of a job each", "cores", "KiB per job", "mapped", "threads");
     for (name, rate) in VARIANTS.iter().filter(|(name, _)| wanted(name)) {
         let measured = measure(jobs, rate, settle, seconds);
-        let Measured { cores, job_kib, threads } = measured;
-        println!("{name:<24} {cores:>8.4} {job_kib:>12.0} {threads:>8}");
-        for (metric, value) in [("idle_100_jobs_cpu", rounded(cores, 4)), ("idle_job_kib", rounded(job_kib, 1))] {
+        let Measured { cores, job_kib, job_mapped_kib, threads } = measured;
+        println!("{name:<24} {cores:>8.4} {job_kib:>12.0} {job_mapped_kib:>8.0} {threads:>8}");
+        let metrics_of_variant = [
+            ("idle_100_jobs_cpu", rounded(cores, 4)),
+            ("idle_job_kib", rounded(job_kib, 1)),
+            ("idle_job_mapped_kib", rounded(job_mapped_kib, 1)),
+        ];
+        for (metric, value) in metrics_of_variant {
             metrics.insert(format!("{metric}_{name}"), value);
             let worst = metrics.entry(metric.to_owned()).or_insert(value);
             *worst = worst.max(value);
@@ -64,19 +71,22 @@ fn measure(jobs: u64, rate: &str, settle: Duration, seconds: Duration) -> Measur
     let mut ids = vec![submit(0)];
     wait_for_running(&server, &ids);
     thread::sleep(settle);
-    let one_job_kib = resident_kib(process);
+    let one_job = resident(process);
     ids.extend((1..jobs).map(submit));
     wait_for_running(&server, &ids);
     thread::sleep(settle);
     let (start, cpu_start) = (Instant::now(), cpu_seconds(process));
     thread::sleep(seconds);
     let cores = (cpu_seconds(process) - cpu_start) / start.elapsed().as_secs_f64();
-    let job_kib = (resident_kib(process) - one_job_kib) / (jobs - 1) as f64;
+    let all_jobs = resident(process);
+    let [job_kib, job_mapped_kib] =
+        [all_jobs.occupied_kib - one_job.occupied_kib, all_jobs.mapped_kib - one_job.mapped_kib]
+            .map(|kib| kib / (jobs - 1) as f64);
     let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the server runs").count();
     wait_for_running(&server, &ids);
     drop(server);
     let _ = fs::remove_dir_all(&folder);
-    Measured { cores, job_kib, threads }
+    Measured { cores, job_kib, job_mapped_kib, threads }
 }
 
 /// Waits until all jobs run and have read their first record.

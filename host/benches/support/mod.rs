@@ -82,11 +82,23 @@ pub fn cpu_seconds(process: u32) -> f64 {
     fields.map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
 }
 
-/// Returns the resident memory of a process, in KiB.
-pub fn resident_kib(process: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"));
-    line.and_then(|kib| kib.trim().parse().ok()).expect("procfs reports the resident memory")
+/// Memory of a process, in KiB.
+#[derive(Clone, Copy)]
+pub struct Resident {
+    /// Memory that the process occupies (`Pss` in procfs). A page that several instances map counts once.
+    pub occupied_kib: f64,
+    /// The same, but a page counts each time it is mapped (`Rss` in procfs).
+    pub mapped_kib: f64,
+}
+
+/// Returns the resident memory of a process that shares none with others but its executable.
+pub fn resident(process: u32) -> Resident {
+    let maps = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("the process runs");
+    let kib = |name: &str| {
+        let line = maps.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));
+        line.and_then(|kib| kib.trim().parse().ok()).expect("procfs reports the resident memory")
+    };
+    Resident { occupied_kib: kib("Pss:"), mapped_kib: kib("Rss:") }
 }
 
 /// Command-line options of a benchmark: `--NAME VALUE`. Cargo adds `--bench`.

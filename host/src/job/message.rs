@@ -60,7 +60,7 @@ pub enum JobMessage {
         /// The checkpoint's id.
         checkpoint: u64,
         /// Why it is not published, if so.
-        result: Result<()>,
+        result: Box<Result<()>>,
     },
     /// The preparation of a region's restart has ended, with or without success.
     RegionPrepared {
@@ -72,6 +72,9 @@ pub enum JobMessage {
     /// The preparation of an attempt has ended, with or without success.
     Prepared,
 }
+
+/// The queue of a job's messages has room for 31 of them from the start, in each job.
+const _: () = assert!(size_of::<JobMessage>() <= 64);
 
 /// Sends the messages of one attempt to the job's thread.
 #[derive(Clone)]
@@ -121,7 +124,12 @@ impl AttemptSender {
 
     /// Reports that a sink has published a checkpoint and all before it, or has failed to.
     pub fn published(&self, sink: &str, checkpoint: u64, result: Result<()>) {
-        let message = JobMessage::Published { attempt: self.attempt, sink: sink.to_owned(), checkpoint, result };
+        let message = JobMessage::Published {
+            attempt: self.attempt,
+            sink: sink.to_owned(),
+            checkpoint,
+            result: Box::new(result),
+        };
         let _ = self.sender.send(message);
     }
 }

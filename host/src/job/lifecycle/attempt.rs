@@ -123,7 +123,7 @@ impl Attempt {
             let left = Duration::from_nanos(deadline_ns.saturating_sub(clock.monotonic_ns()));
             match receive(receiver, Some(left.min(PUBLICATION_CHECK))) {
                 Some(JobMessage::Published { attempt, sink, checkpoint, result }) if attempt == attempt_number => {
-                    has_failed = self.coordinator.sink_published(&sink, checkpoint, result).is_err();
+                    has_failed = self.coordinator.sink_published(&sink, checkpoint, *result).is_err();
                 }
                 Some(message) => {
                     let end = requested_end(&message);
@@ -249,7 +249,7 @@ impl Attempt {
                 return Ok(flow_after(self.coordinator.finish_upload(&self.regions, checkpoint, *result)?));
             }
             JobMessage::Published { attempt, sink, checkpoint, result } if attempt == attempt_number => {
-                return Ok(flow_after(self.coordinator.sink_published(&sink, checkpoint, result)?));
+                return Ok(flow_after(self.coordinator.sink_published(&sink, checkpoint, *result)?));
             }
             JobMessage::SubtaskEvent { .. }
             | JobMessage::RegionPrepared { .. }
