@@ -48,7 +48,7 @@ pub(super) struct AimNeeds {
     pub(super) claim: bool,
     /// No compiled component from an earlier round.
     pub(super) fresh_code: bool,
-    /// An operator with dead letters that the host keeps.
+    /// An operator with dead letters that the host keeps. It is a region of its own.
     pub(super) letters: bool,
     /// A savepoint that `cofferdam state load` writes.
     pub(super) state_load: bool,
@@ -219,7 +219,7 @@ impl Aim {
             rocksdb: claim || is_in(&stores_files),
             claim,
             fresh_code: is_in(&["code-cache."]),
-            letters: is_in(&["letters."]),
+            letters: is_in(&["letters.", "region."]),
             state_load: self.is_of_state_load(),
         }
     }
@@ -227,6 +227,17 @@ impl Aim {
     /// Returns whether only `cofferdam state load` passes the point.
     pub(super) fn is_of_state_load(&self) -> bool {
         self.point.starts_with("state-load.")
+    }
+
+    /// Returns the aim as a script, with an error before it if the point is passed after a failure only.
+    pub(super) fn script(&self) -> String {
+        let cause = match self.point.as_str() {
+            // A region restarts alone when one of its subtasks fails.
+            "region.recovered" => "sink.create=error@2;",
+            "state-load.abandon" => "state-load.metadata=error@1;",
+            _ => "",
+        };
+        format!("{cause}{self}")
     }
 
     /// Returns whether the log shows that the aim was hit.

@@ -77,7 +77,7 @@ impl PlannedFaults {
     }
 
     fn script(&self, log: &Path) -> String {
-        let aims: Vec<String> = self.aims.iter().map(Aim::to_string).collect();
+        let aims: Vec<String> = self.aims.iter().map(Aim::script).collect();
         format!("{};{};log={}", aims.join(";"), self.script, log.display())
     }
 }

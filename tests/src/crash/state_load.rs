@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Round;
-use super::fail_points;
+use super::fail_points::{self, Aim};
 
 /// The operator and the state.
 const STATE: [&str; 2] = ["kinds", "count"];
@@ -32,7 +32,7 @@ pub(super) fn load(round: &mut Round<'_>, lines: &str, base: &Path) -> Result<St
     for _ in 0..LOADS_MAX {
         let done = fs::read_to_string(&log).unwrap_or_default();
         let aims = round.aims.iter().filter(|aim| aim.is_of_state_load() && !aim.is_hit(&done));
-        let aims: Vec<String> = aims.map(|aim| aim.to_string()).collect();
+        let aims: Vec<String> = aims.map(Aim::script).collect();
         let mut command = Command::new(&round.binary);
         command.args(["state", "load"]).arg(&file).arg("--base").arg(base).arg("--to").arg(&to);
         command.env(fail_points::VARIABLE, format!("{};log={}", aims.join(";"), log.display()));
