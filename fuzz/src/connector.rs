@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::pipeline::{
-    Connector, FileFormat, PipelineSpec, RecordParts, Setting, SinkConnector, SinkSettings, SourceConnector,
+    Connector, FileFormat, PipelineSpec, RecordParts, Setting, SettingKind, SinkConnector, SinkSettings, SourceConnector,
     SourceSettings, TomlSection, source_format,
 };
 
@@ -10,11 +10,11 @@ const CONNECTORS: &[&Connector] = &[
     &Connector {
         name: "file",
         source: Some(SourceConnector {
-            settings: &[Setting::required("path"), Setting::new("header", "`true`")],
+            settings: &[Setting::required("path", SettingKind::Path), Setting::new("header", SettingKind::Boolean, "`true`")],
             read: |section| source(section, Some("path")),
         }),
         sink: Some(SinkConnector {
-            settings: &[Setting::required("path")],
+            settings: &[Setting::required("path", SettingKind::Path)],
             encodes: true,
             read: |section| sink(section, Some("path")),
         }),
@@ -22,7 +22,7 @@ const CONNECTORS: &[&Connector] = &[
     &Connector {
         name: "generator",
         source: Some(SourceConnector {
-            settings: &[Setting::new("records", ""), Setting::new("template", ""), Setting::new("keys", "")],
+            settings: &[Setting::new("records", SettingKind::Text, ""), Setting::new("template", SettingKind::Text, ""), Setting::new("keys", SettingKind::Text, "")],
             read: |section| source(section, None),
         }),
         sink: None,
@@ -31,10 +31,10 @@ const CONNECTORS: &[&Connector] = &[
         name: "http",
         source: Some(SourceConnector {
             settings: &[
-                Setting::new("auth", ""),
-                Setting::new("dedup", ""),
-                Setting::new("max_body", ""),
-                Setting::new("headers", ""),
+                Setting::new("auth", SettingKind::Table, ""),
+                Setting::new("dedup", SettingKind::Text, ""),
+                Setting::new("max_body", SettingKind::Text, ""),
+                Setting::new("headers", SettingKind::Texts, ""),
             ],
             read: |section| source(section, None),
         }),
@@ -43,7 +43,7 @@ const CONNECTORS: &[&Connector] = &[
     &Connector {
         name: "socket",
         source: Some(SourceConnector {
-            settings: &[Setting::required("address")],
+            settings: &[Setting::required("address", SettingKind::Text)],
             read: |section| source(section, Some("address")),
         }),
         sink: None,

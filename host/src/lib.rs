@@ -22,6 +22,7 @@ pub mod model;
 pub mod operator;
 pub mod permits;
 pub mod pipeline;
+pub mod problem_body;
 pub mod runtime;
 pub mod sandbox;
 pub mod state;

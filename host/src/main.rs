@@ -31,6 +31,7 @@ const REQUESTS_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json;
     std::panic::set_hook(Box::new(report_panic));
     allocator::return_large_blocks();
     // The default limit on open files is too low for RocksDB and many connections.
@@ -49,10 +50,7 @@ fn main() -> ExitCode {
             cli::execute(cli)
         }
     };
-    let code = done.unwrap_or_else(|error| {
-        stdio::tell_lines(format_args!("error: {error}"));
-        ExitCode::FAILURE
-    });
+    let code = done.unwrap_or_else(|error| cli::report(error, json));
     stdio::flush();
     code
 }

@@ -6,6 +6,7 @@
 //! is room. The standard output loses nothing: [`StandardStream::offer`] rejects text that does not fit, and the caller
 //! waits until text was written or until it is cancelled.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::mem;
@@ -247,15 +248,24 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Creates a writer. It uses colors if the standard error is a terminal.
+    /// Creates a writer. It uses colors if the standard error is a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` demands them.
     pub fn new() -> LogWriter {
-        LogWriter { ansi: io::stderr().is_terminal() }
+        LogWriter { ansi: wants_colors(io::stderr().is_terminal(), |name| std::env::var_os(name)) }
     }
 
     /// Returns whether the writer uses colors.
     pub fn has_colors(&self) -> bool {
         self.ansi
     }
+}
+
+/// Returns whether to use colors, by the conventions of no-color.org and bixense.com/clicolors.
+fn wants_colors(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+    if is_set("NO_COLOR") {
+        return false;
+    }
+    is_terminal || (is_set("CLICOLOR_FORCE") && variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"))
 }
 
 impl Default for LogWriter {
@@ -403,5 +413,20 @@ mod tests {
         let coloured = "\x1b[2m2026\x1b[0m \x1b[33m WARN\x1b[0m a\\nb\\u{202e}c \\u{1b}]0;title\\u{7}\n";
         assert_eq!(log_line(event, true), coloured);
         assert_eq!(log_line(event, false), coloured.replace('\x1b', "\\u{1b}"));
+    }
+
+    #[test]
+    fn colors_follow_the_terminal_and_the_variables() {
+        for (is_terminal, no_color, force, expected) in [
+            (true, None, None, true),
+            (false, None, None, false),
+            (true, Some("1"), Some("1"), false),
+            (true, Some(""), None, true),
+            (false, None, Some("1"), true),
+            (false, None, Some("0"), false),
+        ] {
+            let variable = |name: &str| if name == "NO_COLOR" { no_color } else { force }.map(OsString::from);
+            assert_eq!(wants_colors(is_terminal, variable), expected, "{is_terminal} {no_color:?} {force:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 /// How long a client waits for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
@@ -113,9 +113,14 @@ fn parse(bytes: &[u8]) -> Result<Option<IngestAnswer>> {
     Ok((body.len() >= length).then(|| IngestAnswer { status, header, body: body.to_owned() }))
 }
 
-/// Returns a free address of this machine.
+/// Returns a free address of this machine. Its port is below the range from which systems take the ports of outgoing connections, so that
+/// nothing else gets it while a killed server is down.
 pub fn free_address() -> Result<SocketAddr> {
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    ensure!(address.port() != 0);
-    Ok(address)
+    for _ in 0..1000 {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..20_000)));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port of this machine is free")
 }

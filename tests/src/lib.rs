@@ -20,6 +20,7 @@ mod process_memory;
 mod s3;
 mod scene;
 mod script;
+mod secrets;
 mod server;
 mod wait;
 
@@ -37,5 +38,6 @@ pub use process_memory::{MeasuredRun, ProcessMemory, memory_kib, peak_memory_byt
 pub use s3::S3;
 pub use scene::Scene;
 pub use script::Script;
+pub use secrets::{files_with_secrets, secrets_in};
 pub use server::{Server, allowed_in_tests};
 pub use wait::wait_until;

@@ -242,7 +242,7 @@ fn a_stdout_that_is_closed_ends_the_job_with_one_clear_error() {
     let (lines, status, stderr) =
         run_to_pipe("hearing-closed", "", |stdout| stdout.lines().take(5).map(Result::unwrap).collect());
     assert_eq!(lines, ["0", "1", "2", "3", "4"]);
-    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert_eq!(status.code(), Some(7), "{stderr}");
     assert_eq!(stderr.matches("stdout-closed").count(), 2, "once in the log and once as the error: {stderr}");
     assert!(!stderr.contains("restarts ") && !stderr.contains("attempt=2"), "there is no second attempt: {stderr}");
 }

@@ -17,6 +17,8 @@ enum Pipeline {
     Savepoint,
     /// From Kafka to Kafka, in a broker that is killed as well
     Kafka,
+    /// From clients that send by HTTP, and retry, to files
+    Ingest,
 }
 
 #[derive(clap::Args)]
@@ -57,6 +59,7 @@ pub struct Arguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     workspace.build(match arguments.pipeline {
         Pipeline::Kafka => &[("kafka-count", "tests/guests/kafka-count")],
+        Pipeline::Ingest => &[],
         _ => &[
             ("kinds", "tests/guests/kinds"),
             ("event-time", "tests/guests/event-time"),
@@ -74,6 +77,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             Pipeline::Operators => Mode::Operators,
             Pipeline::Savepoint => Mode::Savepoint,
             Pipeline::Kafka => Mode::Kafka,
+            Pipeline::Ingest => Mode::Ingest,
         },
         rounds: arguments.rounds,
         seed: arguments.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),

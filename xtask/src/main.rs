@@ -10,6 +10,7 @@ mod bench;
 mod checks;
 mod crash;
 mod demo;
+mod docs;
 mod example;
 mod fail_points;
 mod fuzz;
@@ -54,6 +55,8 @@ enum Command {
     Kafka(kafka::Arguments),
     /// Runs the checks that are not tests: rustfmt, clippy, tidy, and cargo-deny if it is installed.
     Lint,
+    /// Writes the manual pages and the completions of shells below docs in the target folder.
+    Docs,
     /// Installs missing build requirements: libclang, a C++ compiler, Rust's wasm target.
     Setup,
 }
@@ -83,6 +86,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Languages(arguments) => languages::run_all(&workspace, &arguments),
         Command::Kafka(arguments) => kafka::run(&workspace, &arguments),
+        Command::Docs => docs::write(&workspace),
         Command::Lint => checks::lint(&workspace),
         Command::Setup => {
             println!("all build requirements are installed");

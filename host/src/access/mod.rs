@@ -11,6 +11,7 @@
 //! | `address` | hosts and ports, and the patterns that allow them |
 //! | `pinned_folder` | an open folder, and operations on its files that follow no links out of it |
 //! | `secrets` | the secrets that pipelines may use: where they are, their values, and texts without them |
+//! | `written_forms` | the forms in which a message may contain a secret |
 //! | `real_path` | the path of an open file, links resolved |
 //!
 //! The operator of the server chooses its own folders (`--data-dir`, `--checkpoint-storage`), which no policy restricts.
@@ -22,6 +23,7 @@ mod pinned_folder;
 mod policy;
 mod real_path;
 mod secrets;
+mod written_forms;
 
 #[cfg(test)]
 mod access_tests;

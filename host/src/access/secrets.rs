@@ -2,7 +2,7 @@
 //!
 //! A secret of a server is a file that only its user can read. A value is read when a connector is opened. It is not stored,
 //! and [`Secret`] has neither `Debug` nor `Display` nor `Serialize`. A client library may still put a value into a message, so
-//! that [`SecretStore::redact`] replaces the values in texts that leave the process.
+//! that [`SecretStore::redact`] replaces the values in texts that leave the process, in all forms of [`written_forms`].
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::written_forms::{WRITTEN_BYTES_MIN, written_forms};
 use crate::error::{Error, Result, secret_denied, secret_missing};
 use crate::pipeline::SecretReference;
 
@@ -23,9 +24,6 @@ pub const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// The folder of the secrets of all pipelines, until there are several namespaces.
 pub const NAMESPACE: &str = "default";
-
-/// Values shorter than this are not replaced in texts: they occur by chance.
-const REDACTED_BYTES_MIN: usize = 4;
 
 /// What a value is replaced with.
 const REDACTED: &str = "[secret]";
@@ -51,7 +49,7 @@ struct SecretFolder {
     folder: Option<PathBuf>,
     /// Whether only stored secrets may be used.
     stored_only: bool,
-    /// The lines of all values that have been read.
+    /// The lines of all values that have been read, in all their forms.
     values: RwLock<BTreeSet<Arc<str>>>,
 }
 
@@ -97,10 +95,10 @@ impl SecretStore {
             return Err(secret_missing(format!("the secret {} is empty", shown(reference))));
         }
         // Texts that leave the process escape line ends, so that each line is replaced by itself.
-        let lines = text.lines().filter(|line| line.len() >= REDACTED_BYTES_MIN && !line.starts_with("-----"));
+        let lines = text.lines().filter(|line| line.len() >= WRITTEN_BYTES_MIN && !line.starts_with("-----"));
         for line in lines {
             if !values.read().contains(line) {
-                values.write().insert(line.into());
+                values.write().extend(written_forms(line).into_iter().map(Arc::from));
             }
         }
         Ok(Secret(text.into()))

@@ -34,6 +34,8 @@ pub struct Cli {
 pub enum CliCommand {
     /// Run a pipeline in this process until it ends. Progress goes to stderr.
     Run(RunArgs),
+    /// Check a pipeline with its components, inputs and peers, as a submit does. Starts no job and needs no server.
+    Check(CheckArgs),
     /// Start a server with the HTTP API. Jobs that were running resume.
     Serve(ServeArgs),
     /// Compile a Rust package with functions to a component.
@@ -93,6 +95,17 @@ pub enum CliCommand {
     /// Store, list or remove the secrets of a server on this machine.
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Print the completions for a shell, for instance: cofferdam completions bash > /etc/bash_completion.d/cofferdam
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of all commands.
+    #[command(hide = true)]
+    ManPages {
+        /// The folder, which is created.
+        folder: PathBuf,
+    },
     /// Open the files of a database. Started as a child process, see `state/rocksdb/foreign_files.rs`.
     #[command(hide = true)]
     CheckDatabase {
@@ -309,6 +322,17 @@ pub struct RunArgs {
     pub compile: CompileArgs,
     #[command(flatten)]
     pub origin: OriginArgs,
+}
+
+/// The arguments of `cofferdam check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+    #[command(flatten)]
+    pub secrets: SecretFolderArgs,
+    #[command(flatten)]
+    pub compile: CompileArgs,
 }
 
 /// The arguments of `cofferdam serve`.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
-use super::{build, dead_letters, new, run, secrets, server_commands, state, state_load};
+use super::{build, check, dead_letters, new, run, secrets, server_commands, shell_files, state, state_load};
 use crate::error::{Result, internal};
 use crate::sandbox::compile_child;
 use crate::state::check_database_child;
@@ -18,6 +18,9 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         CliCommand::Run(args) => return run::run(&args, cli.json),
         CliCommand::Submit(args) => return server_commands::submit(&client, &args, cli.json),
         CliCommand::Build(args) => build::build(&args, cli.json),
+        CliCommand::Check(args) => check::check(&args, cli.json),
+        CliCommand::Completions { shell } => shell_files::print_completions(shell),
+        CliCommand::ManPages { folder } => shell_files::write_man_pages(&folder),
         CliCommand::New { name } => new::create_project(&name),
         CliCommand::Component(command) => server_commands::component(&client, &command, cli.json),
         CliCommand::Jobs => server_commands::jobs(&client, cli.json),

@@ -7,15 +7,17 @@
 //! |---|---|
 //! | `arguments`, `execute` | the commands with their help texts, and their dispatch |
 //! | `new`, `build`, `toolchain` | create and compile a function package |
-//! | `run` | runs a pipeline in this process |
+//! | `run`, `check` | runs a pipeline in this process, or only checks it |
 //! | `server_commands`, `client` | commands for a server, and the HTTP client |
 //! | `state`, `state_load`, `offline_state` | reads stored state, and writes a savepoint from lines of JSON |
 //! | `dead_letters` | lists, tries and replays dead letters |
 //! | `pipeline_file`, `stale_components` | reads the pipeline file and its components |
-//! | `print`, `progress`, `signal` | output on the terminal, and stop signals |
+//! | `print`, `progress`, `report`, `signal` | output on the terminal, errors with exit codes, and stop signals |
+//! | `shell_files` | completions of shells, and manual pages |
 
 mod arguments;
 mod build;
+mod check;
 mod client;
 mod dead_letters;
 mod execute;
@@ -24,9 +26,11 @@ mod offline_state;
 mod pipeline_file;
 mod print;
 mod progress;
+mod report;
 mod run;
 mod secrets;
 mod server_commands;
+mod shell_files;
 mod signal;
 mod stale_components;
 mod state;
@@ -34,8 +38,9 @@ mod state_load;
 mod toolchain;
 
 pub use arguments::{
-    BuildArgs, Cli, CliCommand, CompileArgs, ComponentCommand, JobCommand, OriginArgs, RunArgs, SavepointArgs,
-    SavepointCommand, ServeArgs, StateCommand, StateLoadArgs, StateOriginArgs, SubmitArgs,
+    BuildArgs, CheckArgs, Cli, CliCommand, CompileArgs, ComponentCommand, JobCommand, OriginArgs, RunArgs,
+    SavepointArgs, SavepointCommand, ServeArgs, StateCommand, StateLoadArgs, StateOriginArgs, SubmitArgs,
 };
 pub use execute::execute;
+pub use report::report;
 pub use signal::{second_stop_signal, stop_signal};

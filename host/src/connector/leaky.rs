@@ -9,12 +9,16 @@ use crate::access::Secret;
 use crate::error::{Result, source_failed};
 use crate::format::SourceDecoding;
 use crate::model::Batch;
-use crate::pipeline::{Connector, FileFormat, SecretOrText, SecretReference, Setting, SourceConnector};
+use crate::pipeline::{Connector, FileFormat, SecretOrText, SecretReference, Setting, SettingKind, SourceConnector};
 
 pub(super) const CONNECTOR: Connector = Connector {
     name: "leaky",
     source: Some(SourceConnector {
-        settings: &[Setting::required("token"), Setting::required("leak"), Setting::new("user", "none")],
+        settings: &[
+            Setting::required("token", SettingKind::Secret),
+            Setting::required("leak", SettingKind::Text),
+            Setting::new("user", SettingKind::TextOrSecret, "none"),
+        ],
         read: |section| {
             Ok(spec::source(LeakySpec {
                 token: section.need("token")?.secret()?,

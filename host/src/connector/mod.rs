@@ -42,6 +42,8 @@ mod pump_tests;
 #[cfg(test)]
 mod registry_tests;
 #[cfg(test)]
+mod settings_tests;
+#[cfg(test)]
 pub(crate) mod split_log;
 #[cfg(test)]
 mod splits_tests;

@@ -16,12 +16,12 @@ use super::splits::{OwnSplits, SplitName, SplitOrigin};
 use crate::error::{Result, source_failed};
 use crate::format::SourceDecoding;
 use crate::model::{Batch, Column, NO_TIMESTAMP};
-use crate::pipeline::{Connector, FileFormat, RecordParts, Setting, SourceConnector};
+use crate::pipeline::{Connector, FileFormat, RecordParts, Setting, SettingKind, SourceConnector};
 
 pub(super) const CONNECTOR: Connector = Connector {
     name: "split-log",
     source: Some(SourceConnector {
-        settings: &[Setting::required("log")],
+        settings: &[Setting::required("log", SettingKind::Text)],
         read: |section| Ok(spec::source(SplitLogSpec { log: section.need("log")?.string()?.to_owned() })),
     }),
     sink: None,

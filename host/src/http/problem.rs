@@ -5,13 +5,14 @@ use std::sync::LazyLock;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::clock::{SharedClock, SystemClock};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::log_limit::LogLimit;
+use crate::problem_body::status_of;
+pub use crate::problem_body::{ProblemBody, ProblemLocation};
 
 const CONTENT_TYPE: &str = "application/problem+json";
 const REQUEST_TIMEOUT: &str = "request-timeout";
@@ -27,39 +28,6 @@ pub struct Problem {
     header: Option<(HeaderName, String)>,
 }
 
-/// The problem document that a client receives.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ProblemBody {
-    /// Where the code is explained: `/docs/errors#CODE`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The code in words.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// A stable code of docs/errors.md.
-    pub code: String,
-    /// Describes the error.
-    pub detail: String,
-    /// How to correct the request, or what to do next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// The place in the pipeline file that the error is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub location: Option<ProblemLocation>,
-}
-
-/// A place in the pipeline file.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ProblemLocation {
-    /// Name of the pipeline file.
-    pub file: String,
-    /// Line, starting at 1.
-    pub line: usize,
-    /// Column, starting at 1.
-    pub column: usize,
-}
-
 impl Problem {
     /// Creates a problem with a status that differs from the one of the error's kind.
     pub fn with_status(error: Error, status: StatusCode) -> Problem {
@@ -72,20 +40,7 @@ impl Problem {
     }
 
     fn body(self) -> ProblemBody {
-        let Problem { error, status, .. } = self;
-        ProblemBody {
-            kind: format!("/docs/errors#{}", error.code),
-            title: error.code.replace('-', " "),
-            status: status.as_u16(),
-            code: error.code.to_string(),
-            detail: error.message,
-            hint: error.hint,
-            location: error.location.map(|location| ProblemLocation {
-                file: location.file,
-                line: location.line,
-                column: location.column,
-            }),
-        }
+        ProblemBody::new(self.error, self.status.as_u16())
     }
 }
 
@@ -93,12 +48,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         let status = match error.kind {
             _ if error.code == REQUEST_TIMEOUT => StatusCode::REQUEST_TIMEOUT,
-            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
-            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::Conflict => StatusCode::CONFLICT,
-            ErrorKind::Environment => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            kind => StatusCode::from_u16(status_of(kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         };
         Problem { error, status, header: None }
     }

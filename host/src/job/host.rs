@@ -144,9 +144,21 @@ impl Host {
     /// Checks a pipeline completely, then starts its job. On error nothing of the job remains.
     pub fn submit(&self, submission: Submission) -> Result<JobDetail> {
         let SharedHost { data_dir, environment, registry, .. } = &*self.shared;
-        let job = registry::submit(registry, environment, &data_dir.jobs(), submission)?;
+        let submitted = registry::submit(registry, environment, &data_dir.jobs(), submission);
+        let job = submitted.map_err(|error| self.redacted(error))?;
         self.shared.ingest.forget();
         Ok(job)
+    }
+
+    /// Checks a submission as [`Host::submit`] does, and creates nothing. Returns the warnings.
+    pub fn check(&self, submission: &Submission) -> Result<Vec<String>> {
+        let SharedHost { environment, registry, .. } = &*self.shared;
+        registry::check(registry, environment, submission).map_err(|error| self.redacted(error))
+    }
+
+    /// Replaces the values of secrets in an error, which may contain what a peer has answered.
+    fn redacted(&self, error: Error) -> Error {
+        self.shared.environment.policy.secrets().redact_error(error)
     }
 
     /// Notes that the process has a listener for records. Jobs that need one are warned otherwise.
@@ -163,7 +175,7 @@ impl Host {
     /// log and of secrets.
     pub fn find_ingest_endpoint(&self, job: &str, source: &str) -> Result<Arc<IngestEndpoint>> {
         let SharedHost { environment, registry, ingest, .. } = &*self.shared;
-        ingest.find(registry, environment, job, source)
+        ingest.find(registry, environment, job, source).map_err(|error| self.redacted(error))
     }
 
     /// Ends all jobs' threads and waits for them. The jobs keep their status, and resume when the data folder is opened
@@ -348,7 +360,9 @@ impl Host {
         let SharedHost { data_dir, environment, .. } = &*self.shared;
         // A job without a checkpoint has no state that matters.
         let held = self.state(id_or_name).ok();
-        dead_letters::try_letters(&*self.find(id_or_name)?, environment, request, held.as_ref(), &data_dir.reading())
+        let job = self.find(id_or_name)?;
+        let tried = dead_letters::try_letters(&*job, environment, request, held.as_ref(), &data_dir.reading());
+        tried.map_err(|error| self.redacted(error))
     }
 
     /// Replays the dead letters of a job, or of one operator. Errors: `job-state`, `dead-letter-not-found`.

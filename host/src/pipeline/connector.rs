@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::record_format::FileFormat;
+use super::setting::Setting;
 use super::toml_reader::TomlSection;
 use crate::error::Result;
 
@@ -45,37 +46,6 @@ pub struct SinkConnector {
     pub encodes: bool,
     /// Reads the settings of `[sink.ID]`. Unknown keys have been refused.
     pub read: fn(&TomlSection<'_>) -> Result<Box<dyn SinkSettings>>,
-}
-
-/// A setting of a connector. The page of the connector in `docs/connectors/` has a table of the same keys and defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// The key. Keys of a nested table follow its key and a dot: `security.protocol`.
-    pub key: &'static str,
-    /// The default as the documentation shows it, or `required`.
-    pub default: &'static str,
-}
-
-impl Setting {
-    /// A setting with its default as the documentation shows it.
-    pub const fn new(key: &'static str, default: &'static str) -> Setting {
-        Setting { key, default }
-    }
-
-    /// A setting without a default.
-    pub const fn required(key: &'static str) -> Setting {
-        Setting { key, default: "required" }
-    }
-}
-
-/// Returns the keys of a table of settings: of the section itself, or of the nested table `of`.
-pub fn setting_keys(settings: &'static [Setting], of: Option<&str>) -> Vec<&'static str> {
-    let key = |setting: &Setting| match (setting.key.rsplit_once('.'), of) {
-        (None, None) => Some(setting.key),
-        (Some((table, key)), Some(of)) if table == of => Some(key),
-        _ => None,
-    };
-    settings.iter().filter_map(key).collect()
 }
 
 /// The settings of one source of a connector. Only the module `connector` can open it.

@@ -28,6 +28,7 @@ mod record_format;
 mod restart;
 mod row_operator;
 mod secret_reference;
+mod setting;
 mod source;
 mod spec;
 mod syntax;
@@ -47,8 +48,7 @@ mod window_tests;
 
 pub use avro_settings::{AvroSettings, RegistrySettings};
 pub use connector::{
-    Connector, RecordParts, Setting, SinkConfig, SinkConnector, SinkSettings, SourceConfig, SourceConnector,
-    SourceSettings, setting_keys,
+    Connector, RecordParts, SinkConfig, SinkConnector, SinkSettings, SourceConfig, SourceConnector, SourceSettings,
 };
 pub use fault_injection::{FaultInjection, InjectedFailure, InjectionStep};
 pub use filter::{Comparison, FilterExpression, FilterOperand, FilterTerm};
@@ -63,9 +63,13 @@ pub use node_spec::{
     UndecodablePolicy, WatermarkSettings,
 };
 pub use parse::locate;
-pub use record_format::{DecodingSettings, EncodingSettings, FileFormat, SinkFormat, source_format};
+pub use record_format::{
+    DECODING_SETTINGS, DecodingSettings, ENCODING_SETTINGS, EncodingSettings, FileFormat, SinkFormat, source_format,
+};
 pub use row_operator::{FieldRename, FieldSelection, RowOperator};
 pub use secret_reference::{SecretOrText, SecretReference, is_secret_name};
+pub use setting::{Setting, SettingKind, setting_keys};
+pub use source::SOURCE_SETTINGS;
 pub use spec::{
     BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, DeadLetterSettings, ExponentialDelay,
     FailureLimit, HeartbeatSettings, PipelineSpec, RestartStrategy, SandboxSettings, StateBackendKind, StateSettings,

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use super::bounds::{check_id, parallelism};
-use super::connector::{Connector, SinkConfig, setting_keys};
+use super::connector::{Connector, SinkConfig};
 use super::connector_keys::{self, ConnectorKeys};
 use super::key_selector::{KeySelector, key};
 use super::node_spec::{FunctionReference, InputRole, NodeKind, OperatorNode, OutputPort, SinkNode};
-use super::record_format::ENCODING_KEYS;
+use super::record_format::ENCODING_SETTINGS;
+use super::setting::setting_keys;
 use super::source::source;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
 use super::{fault_settings, grants, interval, limits, record_format, row_operator, window};
@@ -166,12 +167,12 @@ const SINK_KEYS: [&str; 4] = ["input", "inputs", "connector", "parallelism"];
 fn sink(connectors: &[&Connector], section: &TomlSection<'_>) -> Result<SinkNode> {
     let sinks: Vec<_> =
         connectors.iter().filter_map(|connector| Some((connector.name, connector.sink.as_ref()?))).collect();
-    let encoding = |encodes: bool| if encodes { &ENCODING_KEYS[..] } else { &[] };
+    let encoding = |encodes: bool| if encodes { setting_keys(ENCODING_SETTINGS, None) } else { Vec::new() };
     let known: Vec<ConnectorKeys> = sinks
         .iter()
         .map(|(name, sink)| ConnectorKeys {
             connector: name,
-            keys: [&SINK_KEYS[..], encoding(sink.encodes), &setting_keys(sink.settings, None)].concat(),
+            keys: [SINK_KEYS.to_vec(), encoding(sink.encodes), setting_keys(sink.settings, None)].concat(),
         })
         .collect();
     let (name, sink) = sinks[connector_keys::choose(section, &known)?];

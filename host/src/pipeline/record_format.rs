@@ -1,6 +1,7 @@
 //! The record formats of sources and sinks, and the settings that belong to them.
 
 use super::avro_settings::{AvroSettings, avro};
+use super::setting::{Setting, SettingKind};
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
 use crate::model::row::{ElementType, Field, RowSchema};
@@ -82,10 +83,31 @@ pub enum SinkFormat {
 }
 
 /// The settings that [`decoding`] reads.
-pub(super) const DECODING_KEYS: [&str; 5] = ["columns", "null_values", "fields", "schema", "registry"];
+pub const DECODING_SETTINGS: &[Setting] = &[
+    Setting::new("columns", SettingKind::Texts, ""),
+    Setting::new("null_values", SettingKind::Texts, "`[\"\"]`"),
+    Setting::new("fields", SettingKind::Table, ""),
+    Setting::new("schema", SettingKind::Path, ""),
+    Setting::new("registry", SettingKind::Table, ""),
+    Setting::required("registry.url", SettingKind::Text),
+    Setting::new("registry.subject", SettingKind::Text, "`\"TOPIC-value\"`"),
+    Setting::new("registry.username", SettingKind::Text, ""),
+    Setting::new("registry.password", SettingKind::Secret, ""),
+];
 
 /// The settings that [`encoding`] reads.
-pub(super) const ENCODING_KEYS: [&str; 5] = ["format", "header", "columns", "schema", "registry"];
+pub const ENCODING_SETTINGS: &[Setting] = &[
+    Setting::new("format", SettingKind::Choice(&["ndjson", "csv", "raw", "avro"]), ""),
+    Setting::new("header", SettingKind::Boolean, "`true`"),
+    Setting::new("columns", SettingKind::Texts, ""),
+    Setting::new("schema", SettingKind::Path, ""),
+    Setting::new("registry", SettingKind::Table, ""),
+    Setting::required("registry.url", SettingKind::Text),
+    Setting::new("registry.subject", SettingKind::Text, "`\"TOPIC-value\"`"),
+    Setting::new("registry.username", SettingKind::Text, ""),
+    Setting::new("registry.password", SettingKind::Secret, ""),
+    Setting::new("registry.register", SettingKind::Boolean, "`true`"),
+];
 
 /// Reads `format` of a source.
 pub fn source_format(section: &TomlSection<'_>) -> Result<Option<FileFormat>> {

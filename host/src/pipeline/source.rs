@@ -3,21 +3,40 @@
 use std::time::Duration;
 
 use super::bounds::parallelism;
-use super::connector::{Connector, SourceConfig, setting_keys};
+use super::connector::{Connector, SourceConfig};
 use super::connector_keys::{self, ConnectorKeys};
 use super::key_selector::{KeySelector, field_or_column};
 use super::node_spec::{
     AlignmentSettings, SourceNode, SourceTimestamp, TimestampFormat, TimestampSelector, UndecodablePolicy,
     WatermarkSettings,
 };
-use super::record_format::{self, DECODING_KEYS, DecodingSettings, FileFormat};
+use super::record_format::{self, DECODING_SETTINGS, DecodingSettings, FileFormat};
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::timestamp_format;
-use super::toml_reader::{TomlItem, TomlSection};
+use super::toml_reader::{THOUSANDTHS_MAX, TomlItem, TomlSection};
 use crate::error::{Result, manifest_key, manifest_parallelism};
+use crate::model::MAX_PARALLELISM_LIMIT;
 
 /// The settings that every source has, besides those of its decoding.
-const COMMON_KEYS: [&str; 8] =
-    ["connector", "format", "timestamp", "watermark", "rate", "on_undecodable", "keep_raw", "parallelism"];
+pub const SOURCE_SETTINGS: &[Setting] = &[
+    Setting::required("connector", SettingKind::Text),
+    Setting::new("format", SettingKind::Choice(&["lines", "csv", "ndjson", "raw", "avro"]), ""),
+    Setting::new("timestamp", SettingKind::TextOrTable, ""),
+    Setting::new("timestamp.field", SettingKind::Text, ""),
+    Setting::new("timestamp.column", SettingKind::Number { min: 0, max: u32::MAX as u64 }, ""),
+    Setting::new("timestamp.format", SettingKind::Text, ""),
+    Setting::new("timestamp.zone", SettingKind::Text, "`\"UTC\"`"),
+    Setting::new("watermark", SettingKind::TextOrTable, "`\"none\"`"),
+    Setting::required("watermark.out_of_orderness", SettingKind::Duration { min_ms: 0, max_ms: u64::MAX }),
+    Setting::new("watermark.idle_after", SettingKind::Duration { min_ms: 1, max_ms: u64::MAX }, ""),
+    Setting::new("watermark.alignment", SettingKind::Table, ""),
+    Setting::required("watermark.alignment.group", SettingKind::Text),
+    Setting::required("watermark.alignment.max_drift", SettingKind::Duration { min_ms: 0, max_ms: u64::MAX }),
+    Setting::new("rate", SettingKind::Decimal { min: 1, max: THOUSANDTHS_MAX }, ""),
+    Setting::new("on_undecodable", SettingKind::Choice(&["fail", "skip", "dead-letter"]), "`\"fail\"`"),
+    Setting::new("keep_raw", SettingKind::Boolean, "`false`"),
+    Setting::new("parallelism", SettingKind::Number { min: 1, max: MAX_PARALLELISM_LIMIT as u64 }, "the pipeline's"),
+];
 
 /// Reads `[source.ID]`.
 pub(super) fn source(connectors: &[&Connector], section: &TomlSection<'_>) -> Result<SourceNode> {
@@ -27,7 +46,9 @@ pub(super) fn source(connectors: &[&Connector], section: &TomlSection<'_>) -> Re
         .iter()
         .map(|(name, source)| ConnectorKeys {
             connector: name,
-            keys: [&COMMON_KEYS[..], &DECODING_KEYS, &setting_keys(source.settings, None)].concat(),
+            keys: [SOURCE_SETTINGS, DECODING_SETTINGS, source.settings]
+                .map(|settings| setting_keys(settings, None))
+                .concat(),
         })
         .collect();
     let (name, read) = sources[connector_keys::choose(section, &known)?];
@@ -73,7 +94,7 @@ fn timestamp(item: &TomlItem<'_>, connector: &SourceConfig, decoding: &DecodingS
         };
     }
     let section = item.section()?;
-    section.check_keys(&["field", "column", "format", "zone"])?;
+    section.check_keys(&setting_keys(SOURCE_SETTINGS, Some("timestamp")))?;
     let at = field_or_column(item, &section)?;
     let format = match section.get("format") {
         // A logical timestamp has its unit in the schema.
@@ -128,7 +149,7 @@ fn watermark(item: &TomlItem<'_>, has_timestamps: bool) -> Result<Option<Waterma
         return Ok(ascending.then(WatermarkSettings::default));
     }
     let section = item.section()?;
-    section.check_keys(&["out_of_orderness", "idle_after", "alignment"])?;
+    section.check_keys(&setting_keys(SOURCE_SETTINGS, Some("watermark")))?;
     let alignment = section.get("alignment");
     if let Some(alignment) = alignment.as_ref().filter(|_| !has_timestamps) {
         return Err(alignment.invalid("needs a `timestamp` of the source; without one its group would wait forever"));
@@ -142,7 +163,7 @@ fn watermark(item: &TomlItem<'_>, has_timestamps: bool) -> Result<Option<Waterma
 
 fn alignment(item: &TomlItem<'_>) -> Result<AlignmentSettings> {
     let section = item.section()?;
-    section.check_keys(&["group", "max_drift"])?;
+    section.check_keys(&setting_keys(SOURCE_SETTINGS, Some("watermark.alignment")))?;
     let group = section.need("group")?.string()?.to_string();
     Ok(AlignmentSettings { group, max_drift: section.need("max_drift")?.duration(Duration::ZERO)? })
 }

@@ -12,7 +12,7 @@ use super::duration;
 use crate::error::{Error, Result, TextLocation, manifest_invalid, manifest_unknown_key};
 
 /// Largest number of [`TomlItem::thousandths`]: larger ones are not exact.
-const THOUSANDTHS_MAX: u64 = 1_000_000_000_000_000_000;
+pub(super) const THOUSANDTHS_MAX: u64 = 1_000_000_000_000_000_000;
 
 /// The text of a pipeline file, to compute locations in it.
 pub struct PipelineText<'a> {
@@ -209,7 +209,7 @@ impl<'a> TomlItem<'a> {
     pub fn address(&self) -> Result<&'a str> {
         let address = self.string()?;
         match address.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address),
+            Some((host, port)) if !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0) => Ok(address),
             _ => Err(self.invalid("must be a host and a port, such as \"localhost:9000\"")),
         }
     }
@@ -263,6 +263,16 @@ impl<'a> TomlItem<'a> {
         if duration < min {
             let min = humantime::format_duration(min);
             return Err(self.invalid(format_args!("must be {min} or more")));
+        }
+        Ok(duration)
+    }
+
+    /// Returns a duration such as `"200ms"` within `min_ms..=max_ms` milliseconds.
+    pub fn duration_within(&self, min_ms: u64, max_ms: u64) -> Result<Duration> {
+        let duration = self.duration(Duration::from_millis(min_ms))?;
+        if duration > Duration::from_millis(max_ms) {
+            let max = humantime::format_duration(Duration::from_millis(max_ms));
+            return Err(self.invalid(format_args!("must be {max} or less")));
         }
         Ok(duration)
     }

@@ -19,8 +19,8 @@ pub(super) const VARIABLE: &str = "COFFERDAM_FAIL_POINTS";
 /// Part of the message of an error that a script injects.
 const INJECTED: [&str; 2] = ["the fail point `", "a faulty write: "];
 
-/// Beginnings of the names of points that only pipelines with a transactional peer pass.
-const PEER_POINTS: [&str; 2] = ["outbox.", "kafka."];
+/// Beginnings of the names of points that pipelines from files to files do not pass.
+const OTHER_POINTS: [&str; 3] = ["outbox.", "kafka.", "ingest."];
 
 /// Number of aims of a round.
 const AIMS: usize = 3;
@@ -72,14 +72,14 @@ struct PointHits {
 }
 
 impl FailPointHits {
-    /// Finds all points in the sources below `folder` that a pipeline with files passes.
-    pub(super) fn of_source(folder: &Path) -> Result<FailPointHits> {
-        FailPointHits::find(folder, |name| !PEER_POINTS.iter().any(|beginning| name.starts_with(beginning)))
+    /// Finds all points in the sources below `folder` that a pipeline from files to files passes.
+    pub(super) fn of_files(folder: &Path) -> Result<FailPointHits> {
+        FailPointHits::find(folder, |name| !OTHER_POINTS.iter().any(|beginning| name.starts_with(beginning)))
     }
 
-    /// Finds the points in the sources below `folder` that only a pipeline with a transactional peer passes.
-    pub fn of_peers(folder: &Path) -> Result<FailPointHits> {
-        FailPointHits::find(folder, |name| PEER_POINTS.iter().any(|beginning| name.starts_with(beginning)))
+    /// Finds the points in the sources below `folder` whose names begin with one of `areas`.
+    pub(super) fn of_areas(folder: &Path, areas: &[&str]) -> Result<FailPointHits> {
+        FailPointHits::find(folder, |name| areas.iter().any(|beginning| name.starts_with(beginning)))
     }
 
     fn find(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<FailPointHits> {
@@ -92,11 +92,6 @@ impl FailPointHits {
         }
         ensure!(!hits.points.is_empty(), "{} has no fail points", folder.display());
         Ok(hits)
-    }
-
-    /// Keeps the points whose names begin with one of these prefixes.
-    pub(super) fn retain(&mut self, prefixes: &[&str]) {
-        self.points.retain(|name, _| prefixes.iter().any(|prefix| name.starts_with(prefix)));
     }
 
     /// Chooses the aims of a round: points that were not hit yet and that the fewest rounds aimed at.
@@ -348,7 +343,9 @@ mod tests {
             assert!(parts.len() == 2 && parts.iter().all(is_plain), "`{name}` is not area.step");
         }
         let source = crate::Checkout::current().root.join("host/src");
-        FailPointHits::of_source(&source).unwrap();
-        FailPointHits::of_peers(&source).unwrap();
+        FailPointHits::of_files(&source).unwrap();
+        for area in OTHER_POINTS {
+            FailPointHits::of_areas(&source, &[area]).unwrap();
+        }
     }
 }

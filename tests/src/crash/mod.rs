@@ -8,6 +8,7 @@
 //! - [`Mode::Savepoint`] (`savepoint.rs`): a server is killed around a savepoint, and its data folder is set aside. A
 //!   new job in another data folder continues, and both together must have published the exact output.
 //! - [`Mode::Kafka`] (`kafka.rs`): from topic to topic, with kills of the broker, paused servers and replaced jobs.
+//! - [`Mode::Ingest`] (`ingest.rs`): clients that send by HTTP and retry through kills, at each step of the log.
 //!
 //! A seed decides the input (`input.rs`), the operators (`branches.rs`, `model.rs`), the settings (`pipeline.rs`) and
 //! the steps. The exact moment of a kill depends on the machine, so a seed repeats the plan, not the moment. [`Tally`]
@@ -15,6 +16,7 @@
 
 mod branches;
 mod fail_points;
+mod ingest;
 mod input;
 mod kafka;
 mod model;
@@ -48,6 +50,7 @@ pub enum Mode {
     Operators,
     Savepoint,
     Kafka,
+    Ingest,
 }
 
 /// Settings of a run.
@@ -96,6 +99,7 @@ impl Mode {
             Mode::Operators => "operators",
             Mode::Savepoint => "savepoint",
             Mode::Kafka => "kafka",
+            Mode::Ingest => "ingest",
         }
     }
 
@@ -105,6 +109,7 @@ impl Mode {
             Mode::Operators => operators::KILLS,
             Mode::Savepoint => savepoint::KILLS,
             Mode::Kafka => kafka::KILLS,
+            Mode::Ingest => ingest::KILLS,
         }
     }
 }
@@ -122,10 +127,12 @@ struct SharedProgress<'a> {
 pub fn run(checkout: &Checkout, options: &Options, tell: &mut (dyn FnMut(&str) + Send)) -> Result<Tally> {
     let mut tally = Tally::default();
     if options.has_fail_points && options.mode != Mode::Savepoint {
-        tally.fail_points = FailPointHits::of_source(&checkout.root.join("host/src"))?;
-        if options.mode == Mode::Kafka {
-            tally.fail_points.retain(kafka::AREAS);
-        }
+        let source = checkout.root.join("host/src");
+        tally.fail_points = match options.mode {
+            Mode::Kafka => FailPointHits::of_areas(&source, kafka::AREAS)?,
+            Mode::Ingest => FailPointHits::of_areas(&source, ingest::AREAS)?,
+            Mode::Operators | Mode::Savepoint => FailPointHits::of_files(&source)?,
+        };
     }
     let shared = Mutex::new(SharedProgress { tally, tell, failures: Vec::new(), started: 0 });
     thread::scope(|scope| {
@@ -141,6 +148,7 @@ pub fn run(checkout: &Checkout, options: &Options, tell: &mut (dyn FnMut(&str) +
     }
     match options.mode {
         Mode::Kafka => tally.check_kills()?,
+        Mode::Ingest => tally.check_all_points(ingest::ROUNDS_FOR_ALL_POINTS)?,
         Mode::Operators | Mode::Savepoint => tally.check(options.mode.kills(), options.backend.is_some())?,
     }
     Ok(tally)
@@ -200,6 +208,7 @@ fn run_round(
         Mode::Operators => operators::run(&mut round),
         Mode::Savepoint => savepoint::run(&mut round),
         Mode::Kafka => kafka::run(&mut round),
+        Mode::Ingest => ingest::run(&mut round),
     };
     let Round { dir, story, aims, tally, .. } = round;
     tally.rounds += 1;

@@ -59,6 +59,8 @@ pub(super) struct Site {
     server: Option<Server>,
     faults: Option<PlannedFaults>,
     components: &'static [&'static str],
+    /// Further arguments of the server.
+    arguments: Vec<String>,
 }
 
 /// What happens at the fail points of the server.
@@ -96,12 +98,18 @@ impl Site {
     /// Uses the folder `dir`. The server compiles the components.
     pub(super) fn without_compiled_components(binary: &Path, dir: PathBuf) -> Result<Site> {
         fs::create_dir_all(&dir)?;
-        Ok(Site { binary: binary.to_owned(), dir, server: None, faults: None, components: COMPONENTS })
+        let (server, faults, arguments) = (None, None, Vec::new());
+        Ok(Site { binary: binary.to_owned(), dir, server, faults, components: COMPONENTS, arguments })
     }
 
     /// Uses other components.
     pub(super) fn with_components(self, components: &'static [&'static str]) -> Site {
         Site { components, ..self }
+    }
+
+    /// Starts the server with further arguments.
+    pub(super) fn with_arguments(self, arguments: &[&str]) -> Site {
+        Site { arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(), ..self }
     }
 
     /// Returns whether faults are planned.
@@ -145,12 +153,14 @@ impl Site {
     /// Starts the server. It may die at fail points before it listens.
     pub(super) fn start(&mut self) -> Result<()> {
         let log = self.fault_log();
+        let arguments = self.arguments.clone();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         for _ in 0..STARTS_MAX {
             let mut command = Command::new(&self.binary);
             if let Some(faults) = &self.faults {
                 command.env(fail_points::VARIABLE, faults.script(&log));
             }
-            match Server::start_by(command, &self.dir, &[]) {
+            match Server::start_by(command, &self.dir, &arguments) {
                 Ok(server) => {
                     self.server = Some(server);
                     return Ok(());

@@ -98,6 +98,12 @@ impl Tally {
         Ok(())
     }
 
+    /// Fails if nothing was killed or compared, or if `rounds` rounds or more did not hit every fail point.
+    pub(super) fn check_all_points(&self, rounds: u64) -> Result<()> {
+        self.check_kills()?;
+        if self.rounds >= rounds { self.fail_points.check() } else { Ok(()) }
+    }
+
     /// Fails if the rounds exercised too little. `kills` are the moments that must have been hit.
     pub(super) fn check(&self, kills: &[&str], one_backend: bool) -> Result<()> {
         self.check_kills()?;

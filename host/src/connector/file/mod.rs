@@ -5,15 +5,22 @@ mod sink_spec;
 mod source;
 mod source_spec;
 
-use crate::pipeline::{Connector, Setting, SinkConnector, SourceConnector};
+use crate::pipeline::{Connector, Setting, SettingKind, SinkConnector, SourceConnector};
 
 pub(super) use sink::{FileCommitter, FileSink, check_promise, part_name};
 
 pub(super) const CONNECTOR: Connector = Connector {
     name: "file",
     source: Some(SourceConnector {
-        settings: &[Setting::required("path"), Setting::new("header", "`true`")],
+        settings: &[
+            Setting::required("path", SettingKind::Path),
+            Setting::new("header", SettingKind::Boolean, "`true`"),
+        ],
         read: source_spec::read,
     }),
-    sink: Some(SinkConnector { settings: &[Setting::required("path")], encodes: true, read: sink_spec::read }),
+    sink: Some(SinkConnector {
+        settings: &[Setting::required("path", SettingKind::Path)],
+        encodes: true,
+        read: sink_spec::read,
+    }),
 };

@@ -9,15 +9,17 @@ use super::source::{Replay, Source};
 use super::spec::{self, SourceSpec};
 use crate::error::Result;
 use crate::format::SourceDecoding;
-use crate::pipeline::{Connector, FileFormat, Setting, SourceConnector, SourceSettings, TomlSection, source_format};
+use crate::pipeline::{
+    Connector, FileFormat, Setting, SettingKind, SourceConnector, SourceSettings, TomlSection, source_format,
+};
 
 pub(super) const CONNECTOR: Connector = Connector {
     name: "generator",
     source: Some(SourceConnector {
         settings: &[
-            Setting::new("records", "unlimited"),
-            Setting::new("template", "`\"{n}\"`"),
-            Setting::new("keys", "100"),
+            Setting::new("records", SettingKind::Number { min: 0, max: u64::MAX }, "unlimited"),
+            Setting::new("template", SettingKind::Text, "`\"{n}\"`"),
+            Setting::new("keys", SettingKind::Number { min: 1, max: u64::MAX }, "100"),
         ],
         read,
     }),

@@ -97,7 +97,9 @@ fn remove_segment(shared: &LogShared, number: u64) -> Result<()> {
         if !keys.is_empty() {
             write_keys(folder, number, shared.salt, &keys)?;
         }
+        fail_point!("ingest.remove", io::Error::other);
         fs::remove_file(segment_path(folder, number))?;
+        fail_point!("ingest.removed");
         sync_folder(folder)
     };
     remove().map_err(|error: io::Error| {
@@ -113,6 +115,7 @@ fn remove_expired_keys(shared: &LogShared) -> Result<()> {
         let keys = read_keys(folder, segment)?;
         if room == 0 || keys.iter().all(|kept| kept.received_ms <= oldest_ms) {
             let path = key_file_path(folder, segment);
+            fail_point!("ingest.expire", ingest_failed);
             fs::remove_file(&path).map_err(|error| segment::failed(&path, "cannot be removed", &error))?;
         }
         room = room.saturating_sub(keys.len() as u64);

@@ -266,6 +266,7 @@ fn continue_segment(folder: &Path, last: &RecoveredSegment, disk: &dyn LogDisk) 
         let reserved = file.metadata()?.len();
         if last.is_torn {
             disk.truncate(&file, last.end)?;
+            fail_point!("ingest.cut", io::Error::other);
             disk.preallocate(&file, reserved)?;
         }
         // The frames may have been written by a process that ended before it synced them.

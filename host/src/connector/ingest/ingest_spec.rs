@@ -12,34 +12,37 @@ use crate::connector::spec::{self, SourceSpec};
 use crate::error::{Result, internal};
 use crate::format::SourceDecoding;
 use crate::pipeline::{
-    Connector, FileFormat, RecordParts, SecretReference, Setting, SourceConnector, SourceSettings, TomlItem,
-    TomlSection, setting_keys, source_format,
+    Connector, FileFormat, RecordParts, SecretReference, Setting, SettingKind, SourceConnector, SourceSettings,
+    TomlItem, TomlSection, setting_keys, source_format,
 };
 
 const SETTINGS: &[Setting] = &[
-    Setting::new("auth", "none"),
-    Setting::new("auth.bearer", "none"),
-    Setting::new("auth.hmac", "none"),
-    Setting::new("auth.hmac.scheme", "`\"header\"`"),
-    Setting::new("auth.hmac.secret", "required with `hmac`"),
-    Setting::new("auth.hmac.header", "required with `scheme = \"header\"`"),
-    Setting::new("auth.hmac.prefix", "none"),
-    Setting::new("auth.hmac.algorithm", "`\"sha256\"`"),
-    Setting::new("auth.hmac.encoding", "`\"hex\"`"),
-    Setting::new("auth.hmac.tolerance", "`\"5min\"`"),
-    Setting::new("require_key", "`false`"),
-    Setting::new("dedup", "`\"24h\"`"),
-    Setting::new("max_keys", "`1000000`"),
-    Setting::new("max_backlog", "`\"1GiB\"`"),
-    Setting::new("max_inflight", "`1000`"),
-    Setting::new("max_body", "`\"4MiB\"`"),
-    Setting::new("segment", "`\"64MiB\"`"),
-    Setting::new("headers", "none"),
-    Setting::new("accept_while_stopped", "`true`"),
+    Setting::new("auth", SettingKind::Table, "none"),
+    Setting::new("auth.bearer", SettingKind::Secret, "none"),
+    Setting::new("auth.hmac", SettingKind::Table, "none"),
+    Setting::new("auth.hmac.scheme", SettingKind::Choice(&["header", "github", "stripe", "slack"]), "`\"header\"`"),
+    Setting::new("auth.hmac.secret", SettingKind::Secret, "required with `hmac`"),
+    Setting::new("auth.hmac.header", SettingKind::Text, "required with `scheme = \"header\"`"),
+    Setting::new("auth.hmac.prefix", SettingKind::Text, "none"),
+    Setting::new("auth.hmac.algorithm", SettingKind::Choice(&["sha256", "sha512"]), "`\"sha256\"`"),
+    Setting::new("auth.hmac.encoding", SettingKind::Choice(&["hex", "base64"]), "`\"hex\"`"),
+    Setting::new("auth.hmac.tolerance", SettingKind::Duration { min_ms: 1, max_ms: u64::MAX }, "`\"5min\"`"),
+    Setting::new("require_key", SettingKind::Boolean, "`false`"),
+    Setting::new("dedup", SettingKind::Duration { min_ms: 1, max_ms: u64::MAX }, "`\"24h\"`"),
+    Setting::new("max_keys", SettingKind::Number { min: 1, max: 100_000_000 }, "`1000000`"),
+    Setting::new("max_backlog", SettingKind::Size { min: 1 << 20, max: i64::MAX as u64 }, "`\"1GiB\"`"),
+    Setting::new("max_inflight", SettingKind::Number { min: 1, max: 1_000_000 }, "`1000`"),
+    Setting::new("max_body", SettingKind::Size { min: 1, max: 128 << 20 }, "`\"4MiB\"`"),
+    Setting::new("segment", SettingKind::Size { min: 1 << 20, max: 1 << 30 }, "`\"64MiB\"`"),
+    Setting::new("headers", SettingKind::Texts, "none"),
+    Setting::new("accept_while_stopped", SettingKind::Boolean, "`true`"),
 ];
 
 pub(in crate::connector) const CONNECTOR: Connector =
     Connector { name: "http", source: Some(SourceConnector { settings: SETTINGS, read }), sink: None };
+
+/// Headers that cannot become attributes, which are stored with the records.
+const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 /// The settings of a source `http` as a specification.
 #[derive(Debug)]
@@ -132,7 +135,13 @@ fn duration(section: &TomlSection<'_>, key: &str, default: Duration) -> Result<D
 fn headers(section: &TomlSection<'_>) -> Result<Vec<String>> {
     let Some(item) = section.get("headers") else { return Ok(Vec::new()) };
     let elements = item.elements().ok_or_else(|| item.invalid("must be a list of names of headers"))?;
-    elements.iter().map(header_name).collect()
+    let name = |element: &TomlItem<'_>| match header_name(element)? {
+        name if CREDENTIALS.contains(&name.as_str()) => {
+            Err(element.invalid(format_args!("is `{name}`: the credentials of the senders would be stored")))
+        }
+        name => Ok(name),
+    };
+    elements.iter().map(name).collect()
 }
 
 /// Reads the name of a header. Returns it in lower case.
@@ -263,6 +272,7 @@ mod tests {
             "max_inflight = 0",
             "headers = \"x-a\"",
             "headers = [\"x a\"]",
+            "headers = [\"x-a\", \"Authorization\"]",
             "require_key = 1",
             "auth = { }",
             "auth = { bearer = \"plain\" }",

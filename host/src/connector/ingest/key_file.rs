@@ -46,6 +46,7 @@ pub(super) fn write_keys(folder: &Path, segment: u64, salt: u64, requests: &[Kep
     file.write_all(&salt.to_le_bytes())?;
     file.write_all(&entries)?;
     file.sync_all()?;
+    fail_point!("ingest.keys", io::Error::other);
     fs::rename(&unfinished, &path)?;
     sync_folder(folder)
 }

@@ -32,6 +32,12 @@ impl LogDisk for SystemDisk {
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        #[cfg(feature = "fail-points")]
+        {
+            // A write that was interrupted by the loss of the machine.
+            file.write_all_at(bytes.get(..bytes.len() / 2).unwrap_or_default(), offset)?;
+            fail_point!("ingest.torn", io::Error::other);
+        }
         file.write_all_at(bytes, offset)
     }
 

@@ -82,9 +82,12 @@ impl SegmentLogWriter {
             record += u64::from(frame.records);
         }
         let start = self.active.end;
+        fail_point!("ingest.append", io::Error::other);
         self.active.is_dirty = true;
         disk.write_at(&self.active.file, &group.bytes, start)?;
+        fail_point!("ingest.sync", io::Error::other);
         disk.sync(&self.active.file)?;
+        fail_point!("ingest.synced", io::Error::other);
         self.active.is_dirty = false;
         self.active.end += bytes;
         (self.next_sequence, self.next_record) = (sequence, record);
@@ -97,6 +100,7 @@ impl SegmentLogWriter {
         if self.active.is_dirty {
             disk.truncate(&self.active.file, self.active.end)?;
             self.active.reserved = self.active.end;
+            fail_point!("ingest.repair", io::Error::other);
             disk.sync(&self.active.file)?;
             self.active.is_dirty = false;
         }
@@ -118,6 +122,7 @@ impl SegmentLogWriter {
             self.active.reserved = self.active.end;
         }
         disk.sync(&self.active.file)?;
+        fail_point!("ingest.roll", io::Error::other);
         let number = self.active.number + 1;
         let (salt, first_sequence, first_record) = (self.shared.salt, self.next_sequence, self.next_record);
         let header = SegmentHeader { number, salt, first_sequence, first_record };
@@ -147,6 +152,7 @@ impl SegmentLogWriter {
             }
             queue.reuse(group.bytes);
         }
+        fail_point!("ingest.answer");
         for frame in group.frames {
             // The client may have gone. Its records are accepted nevertheless.
             let accepted = AcceptedRequest { position: position(frame.start), records: frame.records };

@@ -99,7 +99,9 @@ pub(super) fn create(folder: &Path, header: &SegmentHeader, bytes: u64, disk: &d
         disk.preallocate(&file, bytes)?;
         disk.write_at(&file, &header.encode(), 0)?;
         file.sync_all()?;
+        fail_point!("ingest.create", io::Error::other);
         fs::rename(&unfinished, &path)?;
+        fail_point!("ingest.created", io::Error::other);
         sync_folder(folder)?;
         Ok(file)
     };

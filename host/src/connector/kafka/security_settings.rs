@@ -9,6 +9,9 @@ use crate::access::{PipelinePaths, denied_or};
 use crate::error::{Result, peer_denied};
 use crate::pipeline::{SecretOrText, SecretReference, TomlItem};
 
+/// The choices of `protocol` and `mechanism`.
+pub(super) const PROTOCOLS: &[&str] = &["plaintext", "ssl", "sasl-plaintext", "sasl-ssl"];
+pub(super) const MECHANISMS: &[&str] = &["plain", "scram-sha-256", "scram-sha-512"];
 /// The keys of the table.
 const KEYS: [&str; 7] = ["protocol", "ca", "certificate", "key", "mechanism", "username", "password"];
 /// Longest certificate file that is read.

@@ -7,6 +7,7 @@ use super::connection_settings::ConnectionSpec;
 use super::direct_sink::DirectKafkaSink;
 use super::publisher::{KafkaPeer, sink_error, target};
 use super::record_encoder::KafkaRecordEncoder;
+use super::security_settings::{MECHANISMS, PROTOCOLS};
 use super::topics::name_defect;
 use crate::access::PipelinePaths;
 use crate::connector::context::ConnectorContext;
@@ -15,33 +16,40 @@ use crate::connector::sink::{Committer, Sink};
 use crate::connector::spec::{self, SinkGuarantee, SinkSpec};
 use crate::error::Result;
 use crate::format::RecordEncoder;
-use crate::pipeline::{SecretReference, Setting, SinkSettings, TomlSection};
+use crate::pipeline::{SecretReference, Setting, SettingKind, SinkSettings, TomlSection};
 
 pub(super) const SETTINGS: &[Setting] = &[
-    Setting::required("brokers"),
-    Setting::required("topic"),
-    Setting::new("guarantee", "`\"exactly-once\"`"),
-    Setting::new("key", ""),
-    Setting::new("headers", "`false`"),
-    Setting::new("tombstones", "`\"never\"`"),
-    Setting::new("partitioner", "`\"murmur2\"`"),
-    Setting::new("compression", "`\"none\"`"),
-    Setting::new("linger", "`\"5ms\"`"),
-    Setting::new("transaction_timeout", "`\"60s\"`"),
-    Setting::new("max_backlog", "`\"10GiB\"`"),
-    Setting::new("security", "plaintext"),
-    Setting::required("security.protocol"),
-    Setting::new("security.ca", "those of the system"),
-    Setting::new("security.certificate", ""),
-    Setting::new("security.key", ""),
-    Setting::new("security.mechanism", ""),
-    Setting::new("security.username", ""),
-    Setting::new("security.password", ""),
+    Setting::required("brokers", SettingKind::TextOrTexts),
+    Setting::required("topic", SettingKind::Text),
+    Setting::new("guarantee", SettingKind::Choice(&["exactly-once", "at-least-once"]), "`\"exactly-once\"`"),
+    Setting::new("key", SettingKind::TextOrTable, ""),
+    Setting::new("headers", SettingKind::Boolean, "`false`"),
+    Setting::new("tombstones", SettingKind::Choice(&["never", "empty"]), "`\"never\"`"),
+    Setting::new("partitioner", SettingKind::Choice(&["murmur2", "crc32", "random"]), "`\"murmur2\"`"),
+    Setting::new("compression", SettingKind::Choice(&["none", "lz4", "zstd", "snappy", "gzip"]), "`\"none\"`"),
+    Setting::new("linger", SettingKind::Duration { min_ms: 0, max_ms: LINGER_MAX_MS }, "`\"5ms\"`"),
+    Setting::new(
+        "transaction_timeout",
+        SettingKind::Duration { min_ms: 1000, max_ms: TRANSACTION_TIMEOUT_MAX_MS },
+        "`\"60s\"`",
+    ),
+    Setting::new("max_backlog", SettingKind::Size { min: 1 << 20, max: 1 << 50 }, "`\"10GiB\"`"),
+    Setting::new("security", SettingKind::Table, "plaintext"),
+    Setting::required("security.protocol", SettingKind::Choice(PROTOCOLS)),
+    Setting::new("security.ca", SettingKind::Path, "those of the system"),
+    Setting::new("security.certificate", SettingKind::Path, ""),
+    Setting::new("security.key", SettingKind::Secret, ""),
+    Setting::new("security.mechanism", SettingKind::Choice(MECHANISMS), ""),
+    Setting::new("security.username", SettingKind::TextOrSecret, ""),
+    Setting::new("security.password", SettingKind::Secret, ""),
 ];
 
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_BACKLOG: u64 = 10 << 30;
 const LINGER: Duration = Duration::from_millis(5);
+/// What librdkafka accepts.
+const LINGER_MAX_MS: u64 = 900_000;
+const TRANSACTION_TIMEOUT_MAX_MS: u64 = i32::MAX as u64;
 /// Time that a check at submit may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -79,8 +87,9 @@ pub(super) fn read(section: &TomlSection<'_>) -> Result<Box<dyn SinkSettings>> {
     let empty_deletes = section.get("tombstones").map(|item| item.choose(&[("never", false), ("empty", true)]));
     let partitioner = section.get("partitioner").map(|item| item.choose(&KafkaPartitioner::ALL)).transpose()?;
     let compression = section.get("compression").map(|item| item.choose(&Compression::ALL)).transpose()?;
-    let linger = section.get("linger").map(|item| item.duration(Duration::ZERO)).transpose()?;
-    let transaction_timeout = section.get("transaction_timeout").map(|item| item.duration(Duration::from_secs(1)));
+    let linger = section.get("linger").map(|item| item.duration_within(0, LINGER_MAX_MS)).transpose()?;
+    let transaction_timeout =
+        section.get("transaction_timeout").map(|item| item.duration_within(1000, TRANSACTION_TIMEOUT_MAX_MS));
     let max_backlog = section.get("max_backlog").map(|item| item.bytes(1 << 20, 1 << 50)).transpose()?;
     Ok(spec::sink(KafkaSinkSpec {
         connection,

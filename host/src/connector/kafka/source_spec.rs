@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::client::{ConsumerSettings, FetchedTopics, KafkaConsumer, StartOffset};
 use super::connection_settings::ConnectionSpec;
 use super::kafka_source::{KafkaSource, KafkaSourceSettings, RecordContent};
+use super::security_settings::{MECHANISMS, PROTOCOLS};
 use super::topics::{TopicSelection, matches, name_defect};
 use crate::access::PipelinePaths;
 use crate::connector::context::ConnectorContext;
@@ -14,31 +15,32 @@ use crate::connector::spec::{self, SourceSpec};
 use crate::error::{Result, source_missing};
 use crate::format::SourceDecoding;
 use crate::pipeline::{
-    FileFormat, RecordParts, SecretReference, Setting, SourceSettings, TomlItem, TomlSection, source_format,
+    FileFormat, RecordParts, SecretReference, Setting, SettingKind, SourceSettings, TomlItem, TomlSection,
+    source_format,
 };
 
 pub(super) const SETTINGS: &[Setting] = &[
-    Setting::required("brokers"),
-    Setting::new("topic", ""),
-    Setting::new("topics", ""),
-    Setting::new("topic_pattern", ""),
-    Setting::new("start", "`\"earliest\"`"),
-    Setting::new("until", ""),
-    Setting::new("group", "`\"cofferdam.JOB.SOURCE\"`"),
-    Setting::new("discover", "`\"30s\"`"),
-    Setting::new("isolation", "`\"read-committed\"`"),
-    Setting::new("attributes", "`false`"),
-    Setting::new("keys", "`false`"),
-    Setting::new("tombstones", "`\"skip\"`"),
-    Setting::new("prefetch", "`\"4MiB\"`"),
-    Setting::new("security", "plaintext"),
-    Setting::required("security.protocol"),
-    Setting::new("security.ca", "those of the system"),
-    Setting::new("security.certificate", ""),
-    Setting::new("security.key", ""),
-    Setting::new("security.mechanism", ""),
-    Setting::new("security.username", ""),
-    Setting::new("security.password", ""),
+    Setting::required("brokers", SettingKind::TextOrTexts),
+    Setting::new("topic", SettingKind::Text, ""),
+    Setting::new("topics", SettingKind::Texts, ""),
+    Setting::new("topic_pattern", SettingKind::Text, ""),
+    Setting::new("start", SettingKind::TextOrTable, "`\"earliest\"`"),
+    Setting::new("until", SettingKind::Choice(&["latest"]), ""),
+    Setting::new("group", SettingKind::Text, "`\"cofferdam.JOB.SOURCE\"`"),
+    Setting::new("discover", SettingKind::Duration { min_ms: 100, max_ms: u64::MAX }, "`\"30s\"`"),
+    Setting::new("isolation", SettingKind::Choice(&["read-committed", "read-uncommitted"]), "`\"read-committed\"`"),
+    Setting::new("attributes", SettingKind::Boolean, "`false`"),
+    Setting::new("keys", SettingKind::Boolean, "`false`"),
+    Setting::new("tombstones", SettingKind::Choice(&["skip", "keep"]), "`\"skip\"`"),
+    Setting::new("prefetch", SettingKind::Size { min: 64 << 10, max: 1 << 30 }, "`\"4MiB\"`"),
+    Setting::new("security", SettingKind::Table, "plaintext"),
+    Setting::required("security.protocol", SettingKind::Choice(PROTOCOLS)),
+    Setting::new("security.ca", SettingKind::Path, "those of the system"),
+    Setting::new("security.certificate", SettingKind::Path, ""),
+    Setting::new("security.key", SettingKind::Secret, ""),
+    Setting::new("security.mechanism", SettingKind::Choice(MECHANISMS), ""),
+    Setting::new("security.username", SettingKind::TextOrSecret, ""),
+    Setting::new("security.password", SettingKind::Secret, ""),
 ];
 
 const DISCOVER: Duration = Duration::from_secs(30);

@@ -11,13 +11,16 @@ use crate::connector::spec::{self, SinkGuarantee, SinkSpec};
 use crate::error::Result;
 use crate::format::RecordEncoder;
 use crate::model::Batch;
-use crate::pipeline::{Connector, Setting, SinkConnector};
+use crate::pipeline::{Connector, Setting, SettingKind, SinkConnector};
 
 pub(in crate::connector) const CONNECTOR: Connector = Connector {
     name: "fake-peer",
     source: None,
     sink: Some(SinkConnector {
-        settings: &[Setting::required("peer"), Setting::new("max_backlog", "10 GiB")],
+        settings: &[
+            Setting::required("peer", SettingKind::Text),
+            Setting::new("max_backlog", SettingKind::Size { min: 1, max: 1 << 40 }, "10 GiB"),
+        ],
         encodes: false,
         read: |section| {
             let max_backlog = section.get("max_backlog").map(|item| item.bytes(1, 1 << 40)).transpose()?;

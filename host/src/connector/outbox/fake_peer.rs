@@ -56,6 +56,8 @@ pub struct FakePeer {
 struct PeerState {
     identities: BTreeMap<String, IdentityState>,
     is_away: bool,
+    /// The peer goes away before it takes more records than this.
+    records_max: Option<usize>,
     /// Committed values, in order.
     visible: Vec<String>,
     faults: VecDeque<(PeerStep, PeerFault)>,
@@ -79,7 +81,13 @@ impl FakePeer {
 
     /// Makes every step fail until the peer is back.
     pub fn set_away(&self, is_away: bool) {
-        self.state.lock().is_away = is_away;
+        let mut state = self.state.lock();
+        (state.is_away, state.records_max) = (is_away, None);
+    }
+
+    /// Makes the peer go away before it takes more records than this. So there is output that is not published, at any speed of the job.
+    pub fn leave_after(&self, records: usize) {
+        self.state.lock().records_max = Some(records);
     }
 
     pub(super) fn new(target: &str) -> FakePeer {
@@ -137,6 +145,9 @@ impl FakePublisher {
     /// Passes a step, which may fail.
     fn step(&self, step: PeerStep) -> Result<(), Trouble> {
         let mut state = self.peer.state.lock();
+        let open: usize = state.identities.values().flat_map(|identity| &identity.open).map(Vec::len).sum();
+        let taken = state.visible.len() + open;
+        state.is_away |= step == PeerStep::Produce && state.records_max.is_some_and(|max| taken >= max);
         if state.is_away {
             return Err(Trouble::Retry(sink_unwritable("the peer is away")));
         }

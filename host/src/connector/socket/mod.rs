@@ -10,11 +10,13 @@ use super::spec::{self, SourceSpec};
 use crate::access::PipelinePaths;
 use crate::error::Result;
 use crate::format::SourceDecoding;
-use crate::pipeline::{Connector, FileFormat, Setting, SourceConnector, SourceSettings, TomlSection, source_format};
+use crate::pipeline::{
+    Connector, FileFormat, Setting, SettingKind, SourceConnector, SourceSettings, TomlSection, source_format,
+};
 
 pub(super) const CONNECTOR: Connector = Connector {
     name: "socket",
-    source: Some(SourceConnector { settings: &[Setting::required("address")], read }),
+    source: Some(SourceConnector { settings: &[Setting::required("address", SettingKind::Text)], read }),
     sink: None,
 };
 

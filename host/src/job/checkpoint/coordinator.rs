@@ -444,9 +444,10 @@ impl CheckpointCoordinator {
 
     /// Answers the requests of a failed checkpoint or savepoint. A stop stays open for the next attempt.
     fn answer_failed(&self, pending: &PendingCheckpoint, location: Option<&StorageLocation>, why: &str) {
+        let why = self.context.environment.policy.secrets().redact(why);
         for request_id in pending.requests.iter().filter(|_| !pending.barrier.kind.is_stop()) {
             let location = location.map(StorageLocation::to_string);
-            self.context.job.show_savepoint(SavepointView::failed(request_id, location, why.to_owned()));
+            self.context.job.show_savepoint(SavepointView::failed(request_id, location, why.to_string()));
         }
     }
 
@@ -466,7 +467,7 @@ impl CheckpointCoordinator {
 
     fn show_failed(&self, pending: &PendingCheckpoint, why: &str) {
         let mut view = pending.view("failed");
-        view.summary.failure = Some(why.to_owned());
+        view.summary.failure = Some(self.context.environment.policy.secrets().redact(why).into_owned());
         self.context.job.show_checkpoint(view);
     }
 

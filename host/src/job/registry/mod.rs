@@ -11,4 +11,4 @@ mod submitted_origin;
 pub use job_registry::JobRegistry;
 pub use resume::{resume_all, resume_named};
 pub use submission::Submission;
-pub use submit::submit;
+pub use submit::{check, submit};

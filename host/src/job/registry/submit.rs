@@ -32,6 +32,37 @@ struct CheckedPipeline {
     base_dir: PathBuf,
 }
 
+/// A submission that passed all checks.
+struct CheckedSubmission {
+    pipeline: CheckedPipeline,
+    origin: Option<SubmittedOrigin>,
+    /// The jobs whose output the new job continues.
+    history: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Checks a submission as [`submit`] does, and creates nothing. Returns the warnings.
+pub fn check(registry: &JobRegistry, environment: &JobEnvironment, submission: &Submission) -> Result<Vec<String>> {
+    check_submission(registry, environment, submission).map(|checked| checked.warnings)
+}
+
+fn check_submission(
+    registry: &JobRegistry,
+    environment: &JobEnvironment,
+    submission: &Submission,
+) -> Result<CheckedSubmission> {
+    let pipeline = check_pipeline(registry, environment, submission)?;
+    let mut warnings = pipeline.plan.warnings.clone();
+    let paths = environment.paths(pipeline.base_dir.clone());
+    let origin = origin_of(registry, environment, submission, &pipeline, &mut warnings)?;
+    let history = origin.as_ref().map(|origin| registry.history(&origin.job)).unwrap_or_default();
+    let origin_checkpoint = origin.as_ref().map(|origin| origin.checkpoint);
+    warnings.extend(existing_output_warnings(&pipeline.spec, &paths, &history, origin_checkpoint));
+    warnings.extend(unheard_sources(&pipeline.spec, environment));
+    environment.storage(&pipeline.spec, &pipeline.base_dir)?.check_available()?;
+    Ok(CheckedSubmission { pipeline, origin, history, warnings })
+}
+
 /// Checks a pipeline completely, then creates and starts its job below `jobs_dir`.
 pub fn submit(
     registry: &JobRegistry,
@@ -39,16 +70,8 @@ pub fn submit(
     jobs_dir: &Path,
     submission: Submission,
 ) -> Result<JobDetail> {
-    let pipeline = check_pipeline(registry, environment, &submission)?;
-    let mut warnings = pipeline.plan.warnings.clone();
-    let paths = environment.paths(pipeline.base_dir.clone());
-    let origin = origin_of(registry, environment, &submission, &pipeline, &mut warnings)?;
-    let history = origin.as_ref().map(|origin| registry.history(&origin.job)).unwrap_or_default();
-    let origin_checkpoint = origin.as_ref().map(|origin| origin.checkpoint);
-    warnings.extend(existing_output_warnings(&pipeline.spec, &paths, &history, origin_checkpoint));
-    warnings.extend(unheard_sources(&pipeline.spec, environment));
-    environment.storage(&pipeline.spec, &pipeline.base_dir)?.check_available()?;
-
+    let CheckedSubmission { pipeline, origin, history, warnings } =
+        check_submission(registry, environment, &submission)?;
     let spec = pipeline.spec.clone();
     let location = origin.as_ref().map(|origin| origin.location.clone());
     let mut record = new_record(submission, pipeline, origin, environment.clock.wall_ms());

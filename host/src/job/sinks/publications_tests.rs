@@ -25,7 +25,7 @@ impl PeerJob {
     fn pipeline(&self, checkpoint: &str, source: &str, sink: &str) -> String {
         let name = self.name;
         format!(
-            "name = \"{name}\"\n[checkpoint]\ninterval = \"10ms\"\npublish_timeout = \"200ms\"\n{checkpoint}\n\
+            "name = \"{name}\"\n[checkpoint]\ninterval = \"10ms\"\n{checkpoint}\n\
              [source.numbers]\nconnector = \"generator\"\n{source}\n\
              [sink.out]\ninput = \"numbers\"\nconnector = \"fake-peer\"\npeer = \"{name}\"\n{sink}\n"
         )
@@ -33,6 +33,17 @@ impl PeerJob {
 
     fn endless(&self) -> String {
         self.pipeline("", "rate = 20000", "")
+    }
+
+    /// Like [`PeerJob::endless`], for tests in which a request waits for a peer that stays away.
+    fn endless_and_impatient(&self) -> String {
+        self.pipeline("publish_timeout = \"200ms\"", "rate = 20000", "")
+    }
+
+    /// Makes the peer leave, and waits until there is output that it has not taken.
+    fn leave_with_open_output(&self, host: &Host, id: &str) {
+        self.peer.set_away(true);
+        wait_for(host, id, "a publication has failed", is_down);
     }
 
     fn submit(&self, host: &Host, pipeline: String) -> String {
@@ -123,9 +134,9 @@ fn a_job_goes_on_while_its_peer_is_away() {
 fn a_stop_reports_what_is_not_published_and_the_next_job_publishes_it() {
     let scene = PeerJob::new("stopped");
     let host = scene.test.open();
-    let id = scene.submit(&host, scene.endless());
+    let id = scene.submit(&host, scene.endless_and_impatient());
     scene.await_more(&host, &id);
-    scene.peer.set_away(true);
+    scene.leave_with_open_output(&host, &id);
     let request = host.stop(&id, SavepointFormat::Canonical, false).unwrap();
     let job = await_status(&host, &id, JobStatus::Finished);
     let view = answer(&host, &id, &request);
@@ -158,11 +169,9 @@ fn a_stop_reports_what_is_not_published_and_the_next_job_publishes_it() {
 fn a_cancel_keeps_the_checkpoint_with_unpublished_output() {
     let scene = PeerJob::new("cancelled");
     let host = scene.test.open();
-    let id = scene.submit(&host, scene.endless());
+    let id = scene.submit(&host, scene.endless_and_impatient());
     scene.await_more(&host, &id);
-    scene.peer.set_away(true);
-    let at = host.job(&id).unwrap().summary.last_checkpoint;
-    wait_for(&host, &id, "a checkpoint waits", |job| job.summary.last_checkpoint > at.map(|id| id + 2));
+    scene.leave_with_open_output(&host, &id);
     host.cancel(&id).unwrap();
     await_status(&host, &id, JobStatus::Canceled);
     let error = host.remove_job(&id, false).unwrap_err();
@@ -180,9 +189,8 @@ fn a_cancel_keeps_the_checkpoint_with_unpublished_output() {
 fn a_job_has_not_finished_before_its_last_output_is_published() {
     let scene = PeerJob::new("final");
     let host = scene.test.open();
-    let id = scene.submit(&host, scene.pipeline("", "records = 2000\nrate = 400", ""));
-    wait_for(&host, &id, "something is published", |_| !scene.peer.visible().is_empty());
-    scene.peer.set_away(true);
+    scene.peer.leave_after(1000);
+    let id = scene.submit(&host, scene.pipeline("publish_timeout = \"200ms\"", "records = 2000\nrate = 20000", ""));
     let has_final =
         |host: &Host| host.checkpoints(&id).unwrap().iter().any(|one| one.kind == "final" && one.status == "completed");
     wait_for(&host, &id, "the final checkpoint", |job| has_final(&host) || job.summary.status.is_final());
@@ -203,9 +211,9 @@ fn a_job_has_not_finished_before_its_last_output_is_published() {
 fn a_recovery_that_waits_for_its_peer_hears_commands_and_uses_no_restart() {
     let scene = PeerJob::new("recovering");
     let host = scene.test.open();
-    let id = scene.submit(&host, scene.endless());
+    let id = scene.submit(&host, scene.endless_and_impatient());
     scene.await_more(&host, &id);
-    scene.peer.set_away(true);
+    scene.leave_with_open_output(&host, &id);
     host.shutdown();
     drop(host);
     let host = scene.test.open();
@@ -228,7 +236,8 @@ fn a_recovery_that_waits_for_its_peer_hears_commands_and_uses_no_restart() {
 fn a_full_backlog_holds_the_sources_back_and_lets_a_stop_pass() {
     let scene = PeerJob::new("full");
     let host = scene.test.open();
-    let id = scene.submit(&host, scene.pipeline("", "rate = 20000", "max_backlog = \"100KiB\""));
+    let id =
+        scene.submit(&host, scene.pipeline("publish_timeout = \"200ms\"", "rate = 20000", "max_backlog = \"100KiB\""));
     scene.await_more(&host, &id);
     scene.peer.set_away(true);
     let clock = SystemClock::shared();

@@ -1,0 +1,99 @@
+//! Exit codes, and errors as problem documents.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use cofferdam_tests::{Checkout, Server};
+use serde_json::Value;
+
+fn cofferdam(dir: &Path, server: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(Checkout::current().cofferdam());
+    command.args(arguments).env("COFFERDAM_SERVER", server).current_dir(dir).output().unwrap()
+}
+
+const ENDLESS: &str = "name = \"endless\"\n[source.in]\nconnector = \"generator\"\nrate = 1\n[sink.out]\ninput = \"in\"\nconnector = \"blackhole\"\n";
+
+/// Writes the pipeline files of the test.
+fn write_pipelines(dir: &Path) {
+    let source = |settings: &str| ENDLESS.replace("connector = \"generator\"\nrate = 1", settings);
+    for (name, text) in [
+        ("endless.toml", ENDLESS.to_owned()),
+        ("misspelled.toml", source("connector = \"generator\"\nrecord = 1")),
+        ("finite.toml", source("connector = \"generator\"\nrecords = 3")),
+        ("missing.toml", source("connector = \"file\"\npath = \"no-such-file\"")),
+        (
+            "undecodable.toml",
+            source("connector = \"file\"\npath = \"bad.json\"\nformat = \"ndjson\"\nfields = { a = \"i64\" }")
+                .replace(
+                    "[sink.out]\ninput = \"in\"",
+                    "[operator.pick]\ninput = \"in\"\nselect = { keep = [\"a\"] }\n[sink.out]\ninput = \"pick\"",
+                )
+                .replace("blackhole", "stdout"),
+        ),
+    ] {
+        fs::write(dir.join(name), text).unwrap();
+    }
+    fs::write(dir.join("bad.json"), "{\"a\": \"no number\"}\n").unwrap();
+}
+
+#[test]
+fn each_kind_of_failure_has_its_exit_code_and_its_problem_document() {
+    let (server, dir) = Server::start_fresh("command-line").unwrap();
+    write_pipelines(&dir);
+    let base = server.api.base().to_owned();
+    server.api.submit_ok(ENDLESS).unwrap();
+    let away = "http://127.0.0.1:1";
+    for (at, arguments, exit, code) in [
+        (&*base, &["jobs"][..], 0, ""),
+        (&base, &["check", "finite.toml"], 0, ""),
+        (&base, &["run", "finite.toml"], 0, ""),
+        (&base, &["check", "misspelled.toml"], 3, "manifest-unknown-key"),
+        (&base, &["submit", "misspelled.toml"], 3, "manifest-unknown-key"),
+        (&base, &["check", "missing.toml"], 3, "source-missing"),
+        (&base, &["job", "show", "no-such-job"], 4, "job-not-found"),
+        (&base, &["submit", "endless.toml"], 5, "job-name-taken"),
+        (away, &["jobs"], 6, "server-unreachable"),
+        (&base, &["run", "undecodable.toml"], 7, "job-failed"),
+    ] {
+        let output = cofferdam(&dir, at, arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {stderr}");
+        assert!(code.is_empty() || stderr.contains(&format!("[{code}]")), "{arguments:?}: {stderr}");
+        if code.is_empty() {
+            continue;
+        }
+        let output = cofferdam(&dir, at, &[&["--json"], arguments].concat());
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        // The log of a failed job precedes it.
+        let last = stderr.lines().last().unwrap_or_default();
+        let problem: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {stderr}"));
+        assert_eq!(problem["code"], code, "{problem}");
+        assert!(problem["detail"].is_string() && problem["type"].as_str().unwrap().ends_with(code), "{problem}");
+        if code == "manifest-unknown-key" {
+            assert_eq!(problem["location"]["line"], 4, "{problem}");
+        }
+    }
+    let usage = cofferdam(&dir, &base, &["no-such-command"]);
+    assert_eq!(usage.status.code(), Some(2));
+    let completions = cofferdam(&dir, &base, &["completions", "bash"]);
+    assert!(completions.status.success() && String::from_utf8_lossy(&completions.stdout).contains("dead-letter"));
+}
+
+#[test]
+fn colors_are_off_with_no_color_and_can_be_forced() {
+    let dir = Checkout::current().fresh_dir("tests/colors").unwrap();
+    write_pipelines(&dir);
+    let log = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(Checkout::current().cofferdam());
+        command.args(["run", "finite.toml"]).current_dir(&dir).env("COFFERDAM_LOG", "info");
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(variables.iter().copied());
+        let stderr = command.output().unwrap().stderr;
+        assert!(!stderr.is_empty(), "nothing was logged");
+        stderr.contains(&0x1b)
+    };
+    assert!(!log(&[]), "a pipe is no terminal");
+    assert!(log(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!log(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+}
