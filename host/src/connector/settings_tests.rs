@@ -223,7 +223,15 @@ const REGISTRY: [Example; 4] = [
         "registry.url",
         "format = \"avro\"\nregistry = { url = @ }",
         "\"http://r:8081\"",
-        &["\"r:8081\"", "\"ftp://r\""],
+        &[
+            "\"r:8081\"",
+            "\"ftp://r\"",
+            "\"http://\"",
+            "\"http://r:0\"",
+            "\"http://r:x\"",
+            "\"http://r/?a=b\"",
+            "\"http://u:p\\u0040r\"",
+        ],
     ),
     example("registry.subject", "format = \"avro\"\nregistry = { url = \"http://r\", subject = @ }", "\"s\"", &[]),
     example("registry.username", "format = \"avro\"\nregistry = { url = \"http://r\", username = @ }", "\"u\"", &[]),
@@ -472,8 +480,8 @@ fn check(connector: &str, side: Side, setting: &Setting, example: &Example) {
         parse(&text).unwrap_or_else(|error| panic!("{connector}: `{}`: {error}\n{text}", setting.key));
     };
     accept(example.good);
-    // A choice may contradict the other lines of its example.
-    let has_pairs = ["security.protocol", "auth.hmac.scheme", "format"].contains(&setting.key);
+    // A value may contradict the other lines of its example, or the limits of the whole pipeline.
+    let has_pairs = ["security.protocol", "auth.hmac.scheme", "format", "parallelism"].contains(&setting.key);
     bounds(setting.kind).iter().filter(|_| !has_pairs).for_each(|value| accept(value));
     let wrong = wrong_values(setting.kind);
     for value in wrong.iter().map(String::as_str).chain(example.bad.iter().copied()) {

@@ -54,14 +54,35 @@ pub(super) fn avro(section: &TomlSection<'_>, is_avro: bool, is_sink: bool) -> R
     Ok(Some(AvroSettings { schema, registry }))
 }
 
+/// Checks an address. Its text is not shown in the error, because it may contain a password.
+fn check_url(url: &TomlItem<'_>) -> Result<()> {
+    let text = url.string()?;
+    let Some(rest) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
+        return Err(url.invalid("must begin with http:// or https://"));
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    if host.contains('@') || rest.contains(['?', '#']) {
+        return Err(url.invalid("must not contain credentials or a query").hint("use `username` and `password`"));
+    }
+    let is_host = !host.starts_with(':') && !host.is_empty() && !host.contains(char::is_whitespace);
+    // An address of IPv6 is in brackets.
+    let port = match host.rsplit_once(']') {
+        Some((_, behind)) => behind.strip_prefix(':'),
+        None => host.rsplit_once(':').map(|(_, port)| port),
+    };
+    let has_port = port.is_none_or(|port| port.parse().is_ok_and(|port: u16| port > 0));
+    match is_host && has_port {
+        true => Ok(()),
+        false => Err(url.invalid("must have a host, and a port if the service has one of its own")),
+    }
+}
+
 fn registry(item: &TomlItem<'_>, is_sink: bool) -> Result<RegistrySettings> {
     let section = item.section()?;
     section.check_keys(&["url", "subject", "username", "password", "register"])?;
     let text = |key: &str| section.get(key).map(|item| item.string().map(str::to_owned)).transpose();
     let url = section.need("url")?;
-    if !url.string()?.starts_with("http://") && !url.string()?.starts_with("https://") {
-        return Err(url.invalid("must begin with http:// or https://"));
-    }
+    check_url(&url)?;
     if let Some(register) = section.get("register").filter(|_| !is_sink) {
         return Err(register.invalid("has no effect on a source, which registers nothing"));
     }
