@@ -16,8 +16,8 @@ use fastrand::Rng;
 /// The environment variable with the script.
 pub(super) const VARIABLE: &str = "COFFERDAM_FAIL_POINTS";
 
-/// Part of the message of an error that a script injects.
-const INJECTED: [&str; 2] = ["the fail point `", "a faulty write: "];
+/// Parts of the messages of errors that a script injects, and of requests that end with the attempt that such an error ends.
+const INJECTED: [&str; 3] = ["the fail point `", "a faulty write: ", "attempt ended before the savepoint was complete"];
 
 /// Beginnings of the names of points that pipelines from files to files do not pass.
 const OTHER_POINTS: [&str; 3] = ["outbox.", "kafka.", "ingest."];
