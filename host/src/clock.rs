@@ -43,6 +43,19 @@ impl Clock for SystemClock {
     }
 }
 
+/// Returns the processor time of the process.
+#[cfg(unix)]
+pub fn process_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Returns the time since the first call, on systems without a clock of processor time.
+#[cfg(not(unix))]
+pub fn process_cpu_time() -> Duration {
+    thread_cpu_time()
+}
+
 /// Returns the processor time of the calling thread. This is a system call, so do not make it for every record.
 #[cfg(unix)]
 pub fn thread_cpu_time() -> Duration {

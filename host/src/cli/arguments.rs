@@ -86,6 +86,28 @@ pub enum CliCommand {
         /// Number of a checkpoint. Shows the times and sizes of each operator and subtask.
         checkpoint: Option<u64>,
     },
+    /// Show what jobs do: shares of time, rates, and the operator that slows a job down.
+    Top {
+        /// Id or name of a job. All running jobs if not set.
+        job: Option<String>,
+        /// Print one picture and end.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Show the history of a job: status, attempts, failures, checkpoints and warnings.
+    Events {
+        /// Id or name of the job.
+        job: String,
+        /// Number of an event. Show the oldest ones after it instead of the newest ones.
+        #[arg(long)]
+        after: Option<u64>,
+        /// Largest number of events.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Also show events that come, until interrupted.
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Read the state of a job or savepoint, or write a savepoint.
     #[command(subcommand)]
     State(StateCommand),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
-use super::{build, check, dead_letters, new, run, secrets, server_commands, shell_files, state, state_load};
+use super::{build, check, dead_letters, new, observe, run, secrets, server_commands, shell_files, state, state_load};
 use crate::error::{Result, internal};
 use crate::sandbox::compile_child;
 use crate::state::check_database_child;
@@ -35,6 +35,10 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         CliCommand::Checkpoint { job, wait } => server_commands::checkpoint(&client, &job, wait, cli.json),
         CliCommand::Checkpoints { job, checkpoint } => {
             server_commands::checkpoints(&client, &job, checkpoint, cli.json)
+        }
+        CliCommand::Top { job, once } => observe::top(&client, job.as_deref(), once, cli.json),
+        CliCommand::Events { job, after, limit, follow } => {
+            observe::events(&client, &job, after, limit, follow, cli.json)
         }
         CliCommand::State(command) => execute_state(&client, &command, cli.json),
         CliCommand::Secret(command) => secrets::secret(&command, cli.json),

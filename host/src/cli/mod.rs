@@ -10,9 +10,10 @@
 //! | `run`, `check` | runs a pipeline in this process, or only checks it |
 //! | `server_commands`, `client` | commands for a server, and the HTTP client |
 //! | `state`, `state_load`, `offline_state` | reads stored state, and writes a savepoint from lines of JSON |
+//! | `observe` | shows what jobs do and have done |
 //! | `dead_letters` | lists, tries and replays dead letters |
 //! | `pipeline_file`, `stale_components` | reads the pipeline file and its components |
-//! | `print`, `progress`, `report`, `signal` | output on the terminal, errors with exit codes, and stop signals |
+//! | `print`, `print_observed`, `progress`, `report`, `signal` | output on the terminal, errors with exit codes, and stop signals |
 //! | `shell_files` | completions of shells, and manual pages |
 
 mod arguments;
@@ -22,9 +23,11 @@ mod client;
 mod dead_letters;
 mod execute;
 mod new;
+mod observe;
 mod offline_state;
 mod pipeline_file;
 mod print;
+mod print_observed;
 mod progress;
 mod report;
 mod run;

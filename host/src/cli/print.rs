@@ -51,11 +51,13 @@ pub fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-fn time(ms: i64) -> String {
+/// Returns a time as text.
+pub(super) fn time(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.0}"))
 }
 
-fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+/// Prints a table. Escapes its cells.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for row in rows {
@@ -64,7 +66,8 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
     lines(table.trim_fmt());
 }
 
-fn or_dash(value: Option<impl Display>) -> String {
+/// Returns a value as text, or a dash if there is none.
+pub(super) fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_string(), |value| value.to_string())
 }
 
@@ -103,10 +106,7 @@ pub fn jobs(jobs: &[JobSummary]) {
 
 /// Returns the status of a job as in the HTTP API, such as `RUNNING`, with what the job does meanwhile.
 pub fn status(job: &JobSummary) -> String {
-    let word = match serde_json::to_value(job.status) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => format!("{:?}", job.status),
-    };
+    let word = job.status.as_str().to_owned();
     let is_stopped = job.stop.as_ref().is_some_and(|stop| stop.status == "completed");
     match job.status {
         JobStatus::Finished if is_stopped => format!("{word} (stopped)"),

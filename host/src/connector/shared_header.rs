@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::context::ConnectorContext;
 use crate::error::Result;
-use crate::permits;
+use crate::permits::{self, WaitReason};
 
 /// Upper bound on how long a cancel goes unnoticed while another subtask writes the header.
 const WAIT: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ impl HeaderTurn {
     pub(super) fn wait(context: &ConnectorContext, check: impl Fn() -> Result<()>) -> Result<HeaderTurn> {
         loop {
             check()?;
-            if let Some(written) = permits::while_waiting(|| WRITTEN.try_lock_for(WAIT)) {
+            if let Some(written) = permits::while_waiting(WaitReason::Peer, || WRITTEN.try_lock_for(WAIT)) {
                 return Ok(HeaderTurn { written, sink: (context.job_id.clone(), context.node.clone()) });
             }
         }

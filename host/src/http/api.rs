@@ -8,6 +8,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 
 use super::lanes::{LanePermit, Lanes, WorkKind};
 use super::problem::Problem;
+use super::prometheus::RequestTotals;
 use crate::error::{Result, internal, request_invalid};
 use crate::job::Host;
 
@@ -20,6 +21,10 @@ pub(super) struct ApiState {
     /// The OpenAPI description as JSON.
     pub(super) openapi: Arc<str>,
     pub(super) lanes: Arc<Lanes>,
+    /// Counts of all requests.
+    pub(super) requests: Arc<RequestTotals>,
+    /// When the server began to listen, in milliseconds since the Unix epoch.
+    pub(super) started_at_ms: i64,
 }
 
 /// Calls the host on a thread that may block, once the lane of this kind of work has room. Error: `server-busy`.

@@ -11,9 +11,11 @@ mod components;
 mod connections;
 mod dead_letters;
 mod ingest;
+mod job_telemetry;
 mod jobs;
 mod lanes;
 mod problem;
+mod prometheus;
 mod router;
 mod state;
 

@@ -20,7 +20,8 @@ use super::api::ApiState;
 use super::body::{self, BodyTimeouts};
 use super::lanes::Lanes;
 use super::problem::{self, Problem, ProblemBody};
-use super::{components, dead_letters, jobs, state};
+use super::prometheus::RequestTotals;
+use super::{components, dead_letters, job_telemetry, jobs, prometheus, state};
 use crate::error::{request_invalid, request_not_found};
 use crate::job::Host;
 
@@ -49,10 +50,14 @@ pub(super) fn router_with(
 ) -> Router {
     let (routes, openapi) = OpenApiRouter::with_openapi(OpenApiDescription::openapi())
         .routes(routes!(health))
+        .routes(routes!(prometheus::scrape))
         .routes(routes!(components::list, components::push))
         .routes(routes!(components::show, components::remove))
         .routes(routes!(jobs::list, jobs::submit))
         .routes(routes!(jobs::show, jobs::remove))
+        .routes(routes!(job_telemetry::graph))
+        .routes(routes!(job_telemetry::metrics))
+        .routes(routes!(job_telemetry::events))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::stop))
         .routes(routes!(jobs::trigger_savepoint, jobs::savepoints))
@@ -73,6 +78,7 @@ pub(super) fn router_with(
         tracing::error!(%error, "cannot serialize the OpenAPI description");
         "{}".to_string()
     });
+    let (requests, started_at_ms) = (Arc::new(RequestTotals::new(host.clock().clone())), host.clock().wall_ms());
     let refused = |_| {
         let error = request_invalid("a web page of another origin must not send this request");
         Problem::with_status(error, StatusCode::FORBIDDEN).into_response()
@@ -84,9 +90,17 @@ pub(super) fn router_with(
         .layer(CsrfLayer::new().with_rejection_response(refused))
         .layer(axum::middleware::from_fn_with_state(Arc::new(allowed), allowed_hosts::check_host))
         .layer(axum::middleware::from_fn_with_state(timeouts, body::limit_body_time))
+        .layer(axum::middleware::from_fn_with_state(requests.clone(), prometheus::count_request))
         // `problem` logs failures, and limits the number of log lines.
         .layer(TraceLayer::new_for_http().on_failure(()))
-        .with_state(ApiState { host, component_bytes_max, openapi: openapi.into(), lanes: Arc::new(Lanes::new()) })
+        .with_state(ApiState {
+            host,
+            component_bytes_max,
+            openapi: openapi.into(),
+            lanes: Arc::new(Lanes::new()),
+            requests,
+            started_at_ms,
+        })
 }
 
 /// The health of the server.

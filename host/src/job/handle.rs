@@ -13,15 +13,20 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
 use super::checkpoint::CheckpointHistory;
+use super::events::{self, EventLog, RecordMarks};
 use super::lost_records::{self, LossLog};
 use super::message::{JobMessage, RunningJobCommand};
 use super::metrics_view;
 use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
-use super::view::{CheckpointDetail, CheckpointSummary, JobDetail, JobStatus, JobSummary, SavepointView};
+use super::telemetry::{self, CheckpointTotals, MonitoredJob, RateWindow};
+use super::view::{
+    CheckpointDetail, CheckpointSummary, JobDetail, JobGraph, JobMetrics, JobStatus, JobSummary, SavepointView,
+};
+use crate::clock::{Clock, SharedClock};
 use crate::connector::{HealthBoard, LetterStore};
 use crate::error::{self, Result};
-use crate::runtime::{AbandonedThread, ExecutionPlan, StatsReader};
+use crate::runtime::{AbandonedThread, ExecutionPlan, JobTotals, StatsReader};
 
 /// One job, running or ended.
 pub struct JobHandle {
@@ -32,6 +37,8 @@ pub struct JobHandle {
     /// The health of its sources and sinks.
     pub health: HealthBoard,
     shown: Mutex<ShownJob>,
+    /// The history of the job.
+    pub events: EventLog,
     /// Notified when the record or an answer changes.
     changed: Condvar,
     /// The channel to the job's thread. `None` while no thread runs the job.
@@ -49,6 +56,10 @@ struct ShownJob {
     answers: SavepointAnswers,
     /// The statistics of the running attempt. They are read when the job is shown or stored.
     live_stats: Option<LiveStats>,
+    /// Counts since the process began.
+    totals: JobTotals,
+    window: RateWindow,
+    checkpoint_totals: CheckpointTotals,
     health: HealthBoard,
 }
 
@@ -72,11 +83,21 @@ impl ShownJob {
 
 impl JobHandle {
     /// Creates the handle of a job that no thread runs yet.
-    pub fn new(dir: PathBuf, record: JobRecord) -> JobHandle {
+    pub fn new(dir: PathBuf, record: JobRecord, clock: SharedClock) -> JobHandle {
         let (checkpoints, answers) = (CheckpointHistory::default(), SavepointAnswers::default());
         let health = HealthBoard::default();
-        let shown = ShownJob { record, checkpoints, answers, live_stats: None, health: health.clone() };
+        let shown = ShownJob {
+            record,
+            checkpoints,
+            answers,
+            live_stats: None,
+            totals: JobTotals::default(),
+            window: RateWindow::default(),
+            checkpoint_totals: CheckpointTotals::default(),
+            health: health.clone(),
+        };
         JobHandle {
+            events: EventLog::new(&dir, clock),
             dir,
             health,
             readers: Arc::default(),
@@ -112,10 +133,12 @@ impl JobHandle {
     pub fn update_then(&self, change: impl FnOnce(&mut JobRecord), stored: impl FnOnce()) -> Result<()> {
         let mut shown = self.shown.lock();
         shown.refresh();
+        let marks = RecordMarks::of(&shown.record);
         let mut record = shown.record.clone();
         change(&mut record);
         write_json(&self.dir.join("job.json"), &record)?;
         stored();
+        self.events.append(marks.changes_to(&record));
         shown.record = record;
         self.changed.notify_all();
         Ok(())
@@ -132,7 +155,10 @@ impl JobHandle {
 
     /// Changes the record in memory only.
     pub fn show(&self, change: impl FnOnce(&mut JobRecord)) {
-        change(&mut self.shown.lock().record);
+        let mut shown = self.shown.lock();
+        let marks = RecordMarks::of(&shown.record);
+        change(&mut shown.record);
+        self.events.append(marks.changes_to(&shown.record));
     }
 
     /// Adds a warning to the shown job, unless it has the same warning already.
@@ -199,7 +225,14 @@ impl JobHandle {
 
     /// Shows a checkpoint, in place of an earlier version of it.
     pub fn show_checkpoint(&self, checkpoint: CheckpointDetail) {
-        self.shown.lock().checkpoints.put(checkpoint);
+        let event = events::checkpoint_event(&checkpoint.summary);
+        let mut shown = self.shown.lock();
+        let summary = checkpoint.summary.clone();
+        let is_known = shown.checkpoints.put(checkpoint);
+        if event.is_some() && !is_known {
+            shown.checkpoint_totals.count(&summary);
+        }
+        self.events.append(event.filter(|_| !is_known).into_iter().collect());
     }
 
     /// Returns the recent checkpoints, newest first.
@@ -241,20 +274,28 @@ impl JobHandle {
 
     /// Begins another attempt of the job or of a region. Returns its number.
     pub fn begin_attempt(&self) -> u32 {
-        let record = &mut self.shown.lock().record;
-        record.attempts += 1;
-        record.attempts
+        let mut attempts = 0;
+        self.show(|record| {
+            record.attempts += 1;
+            attempts = record.attempts;
+        });
+        attempts
     }
 
     /// Shows the metrics of the job's nodes as its subtasks publish them, and the number of the attempt that each runs in.
     pub fn show_live_stats(&self, plan: Arc<ExecutionPlan>, stats: StatsReader, attempts: Vec<u32>) {
-        self.shown.lock().live_stats = Some(LiveStats { plan, stats, attempts });
+        let mut shown = self.shown.lock();
+        shown.totals.attach(&stats);
+        let graph = telemetry::job_graph(&plan, &shown.record.components);
+        shown.record.graph = Some(graph);
+        shown.live_stats = Some(LiveStats { plan, stats, attempts });
     }
 
     /// Keeps the metrics that the subtasks have published last, because the attempt has ended.
     pub fn end_live_stats(&self) {
         let mut shown = self.shown.lock();
         shown.refresh();
+        shown.totals.end_attempt();
         shown.live_stats = None;
     }
 
@@ -271,6 +312,41 @@ impl JobHandle {
         let mut shown = self.shown.lock();
         shown.refresh();
         metrics_view::job_summary(&shown.record)
+    }
+
+    /// Returns the nodes and edges of the job. `None` if they are not known until the job runs.
+    pub fn graph(&self) -> Option<JobGraph> {
+        self.shown.lock().record.graph.clone()
+    }
+
+    /// Returns the metrics of the job, with those of each subtask if `with_subtasks`.
+    pub fn metrics(&self, clock: &dyn Clock, with_subtasks: bool) -> JobMetrics {
+        let mut shown = self.shown.lock();
+        shown.refresh();
+        let now = (clock.monotonic_ns(), clock.wall_ms());
+        let ShownJob { record, totals, window, .. } = &mut *shown;
+        telemetry::job_metrics(record, totals, window, now, with_subtasks)
+    }
+
+    /// Returns the name, the status and the time of the submission, in milliseconds since the Unix epoch.
+    pub fn identity(&self) -> (String, JobStatus, i64) {
+        let JobRecord { name, status, submitted_at_ms, .. } = &self.shown.lock().record;
+        (name.clone(), *status, *submitted_at_ms)
+    }
+
+    /// Returns what the job shows to a monitoring system.
+    pub fn monitored(&self, clock: &dyn Clock) -> MonitoredJob {
+        let metrics = (!self.status().is_final()).then(|| self.metrics(clock, true));
+        let shown = self.shown.lock();
+        MonitoredJob {
+            name: shown.record.name.clone(),
+            status: shown.record.status,
+            restarts: shown.record.restarts,
+            attempts: shown.record.attempts,
+            metrics,
+            checkpoints: shown.checkpoint_totals.clone(),
+            checkpoints_in_progress: shown.checkpoints.in_progress(),
+        }
     }
 
     /// Returns everything that the API shows of the job.

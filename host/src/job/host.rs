@@ -18,9 +18,11 @@ use super::message::RunningJobCommand;
 use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
 use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
+use super::telemetry::{MonitoredJob, monitored_jobs};
 use super::view::{
-    CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobStatus,
-    JobSummary, ReplaysStarted, SavepointFormat, SavepointView, StoredSavepoint, TrialView,
+    CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobEventPage,
+    JobGraph, JobMetrics, JobStatus, JobSummary, ReplaysStarted, SavepointFormat, SavepointView, StoredSavepoint,
+    TrialView,
 };
 use crate::access::AccessPolicy;
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
@@ -245,6 +247,48 @@ impl Host {
     /// Returns a job by its id or name. Error: `job-not-found`.
     pub fn job(&self, id_or_name: &str) -> Result<JobDetail> {
         Ok(self.find(id_or_name)?.detail())
+    }
+
+    /// Returns the nodes and edges of a job. Error: `job-not-found`, or `job-state` if they are not known yet.
+    pub fn graph(&self, id_or_name: &str) -> Result<JobGraph> {
+        let graph = self.find(id_or_name)?.graph();
+        graph.ok_or_else(|| {
+            error::job_state(format!("job `{id_or_name}` is of an earlier version and has not run since"))
+        })
+    }
+
+    /// Returns the metrics of a job, with those of each subtask if `with_subtasks`.
+    pub fn metrics(&self, id_or_name: &str, with_subtasks: bool) -> Result<JobMetrics> {
+        Ok(self.find(id_or_name)?.metrics(&*self.shared.environment.clock, with_subtasks))
+    }
+
+    /// Returns at most `limit` events of a job: the oldest ones after the one with this number, or else the newest ones.
+    pub fn events(&self, id_or_name: &str, after: Option<u64>, limit: usize) -> Result<JobEventPage> {
+        let job = self.find(id_or_name)?;
+        let page = job.events.page(after, limit);
+        page.map_err(|cause| {
+            error::data_dir_failed(format!("the events of job `{id_or_name}` cannot be read: {cause}"))
+        })
+    }
+
+    /// Returns what the jobs show to a monitoring system.
+    pub fn monitored_jobs(&self) -> Vec<MonitoredJob> {
+        monitored_jobs(self.shared.registry.all(), &*self.shared.environment.clock)
+    }
+
+    /// Returns the number of jobs that have each status.
+    pub fn job_counts(&self) -> Vec<(JobStatus, u64)> {
+        let mut counts = JobStatus::ALL.map(|status| (status, 0));
+        for job in self.shared.registry.all() {
+            let status = job.status();
+            counts.iter_mut().filter(|(other, _)| *other == status).for_each(|(_, count)| *count += 1);
+        }
+        counts.to_vec()
+    }
+
+    /// Returns the clock of all jobs.
+    pub fn clock(&self) -> &SharedClock {
+        &self.shared.environment.clock
     }
 
     /// Waits until a job has ended, or until `timeout` has elapsed. Returns the job as it is then.

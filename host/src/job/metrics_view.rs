@@ -4,9 +4,11 @@
 //! the views of the API. It must not change a job.
 
 use super::store::JobRecord;
-use super::view::{HealthView, HistogramBucket, HistogramView, JobSummary, OperatorDetail, SubtaskWatermark};
+use super::view::{
+    GaugeRange, HealthView, HistogramBucket, HistogramView, JobSummary, OperatorDetail, SubtaskWatermark,
+};
 use crate::connector::{ConnectorHealth, HealthBoard, HealthState};
-use crate::model::{Histogram, NO_TIMESTAMP, UserMetrics};
+use crate::model::{GaugeSummary, Histogram, NO_TIMESTAMP, UserMetrics};
 use crate::pipeline::{Grants, NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{NodeStats, SubtaskEventTime};
 
@@ -107,6 +109,7 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
         records_late: stats.counters.records_late,
         metrics: counters.chain(gauges.clone()).collect(),
         gauges: gauges.map(|(name, _)| name).collect(),
+        gauge_ranges: stats.gauges.iter().map(|(name, gauge)| (name.clone(), gauge_range(gauge))).collect(),
         histograms: histograms.iter().map(|(name, histogram)| (name.clone(), histogram_view(histogram))).collect(),
         state_bytes: stats.state.bytes,
         faults_by_code: stats.limits.faults.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
@@ -121,7 +124,14 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
     }
 }
 
-fn histogram_view(histogram: &Histogram) -> HistogramView {
+/// Returns the view of a gauge.
+pub fn gauge_range(gauge: &GaugeSummary) -> GaugeRange {
+    let GaugeSummary { min, max, mean } = *gauge;
+    GaugeRange { min, max, mean }
+}
+
+/// Returns the view of a histogram.
+pub fn histogram_view(histogram: &Histogram) -> HistogramView {
     let buckets = histogram.buckets().map(|(up_to, count)| HistogramBucket { up_to, count });
     HistogramView { count: histogram.count, sum: histogram.sum, buckets: buckets.collect() }
 }

@@ -11,6 +11,7 @@ mod capacity;
 mod checkpoint;
 mod dead_letters;
 mod environment;
+mod events;
 mod failure;
 mod handle;
 mod host;
@@ -26,6 +27,7 @@ mod restore;
 mod savepoint;
 mod sinks;
 mod store;
+mod telemetry;
 pub mod view;
 
 #[cfg(test)]
@@ -46,3 +48,4 @@ pub use host::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME};
 pub use ingest_endpoints::{IngestEndpoint, RequestInProgress};
 pub use registry::Submission;
 pub use store::JobState;
+pub use telemetry::{CheckpointTotals, DurationHistogram, MonitoredJob};

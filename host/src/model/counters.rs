@@ -34,6 +34,18 @@ impl Counters {
         self.records_late += other.records_late;
     }
 
+    /// Returns the counts after `earlier`.
+    pub fn since(&self, earlier: &Counters) -> Counters {
+        Counters {
+            records_in: self.records_in.saturating_sub(earlier.records_in),
+            records_out: self.records_out.saturating_sub(earlier.records_out),
+            faults: self.faults.saturating_sub(earlier.faults),
+            records_skipped: self.records_skipped.saturating_sub(earlier.records_skipped),
+            records_dead_lettered: self.records_dead_lettered.saturating_sub(earlier.records_dead_lettered),
+            records_late: self.records_late.saturating_sub(earlier.records_late),
+        }
+    }
+
     /// Returns a source's count of records whose timestamp could not be read.
     ///
     /// A source runs no turns and so has no faults of its own. The durable format stores this count in `faults`; call

@@ -31,4 +31,4 @@ pub use key_group::{
     hash_key, subtask_of_group,
 };
 pub use turn_positions::TurnPositions;
-pub use user_metrics::{Histogram, MetricKind, UserMetrics};
+pub use user_metrics::{GaugeSummary, Histogram, MetricKind, UserMetrics};

@@ -68,18 +68,60 @@ impl UserMetrics {
         self.len() == 0
     }
 
-    /// Adds the metrics of another subtask. Gauges are summed.
-    pub fn add(&mut self, other: &UserMetrics) {
+    /// Adds the counters and histograms of another subtask, or of another attempt. Gauges cannot be added.
+    pub fn add_counts(&mut self, other: &UserMetrics) {
         for (name, count) in &other.counters {
             let sum = self.counters.entry(name.clone()).or_default();
             *sum = sum.saturating_add(*count);
         }
-        for (name, value) in &other.gauges {
-            *self.gauges.entry(name.clone()).or_default() += value;
-        }
         for (name, histogram) in &other.histograms {
             self.histograms.entry(name.clone()).or_default().add(histogram);
         }
+    }
+}
+
+/// The values of a gauge in the subtasks of an operator. Values that are not finite are left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GaugeSummary {
+    /// The smallest value.
+    pub min: f64,
+    /// The largest value.
+    pub max: f64,
+    /// The mean of the values.
+    pub mean: f64,
+}
+
+/// The gauges of several subtasks.
+#[derive(Default)]
+pub struct GaugeValues(BTreeMap<String, Vec<f64>>);
+
+impl GaugeSummary {
+    /// Returns a collection of the gauges of subtasks.
+    pub fn of_subtasks() -> GaugeValues {
+        GaugeValues::default()
+    }
+}
+
+impl GaugeValues {
+    /// Adds the gauges of a subtask.
+    pub fn add(&mut self, metrics: &UserMetrics) {
+        for (name, value) in metrics.gauges.iter().filter(|(_, value)| value.is_finite()) {
+            self.0.entry(name.clone()).or_default().push(*value);
+        }
+    }
+
+    /// Returns the summary of each gauge, in the order of their names.
+    pub fn summaries(self) -> Vec<(String, GaugeSummary)> {
+        let summary = |(name, values): (String, Vec<f64>)| {
+            let count = values.len() as f64;
+            let summary = GaugeSummary {
+                min: values.iter().copied().fold(f64::INFINITY, f64::min),
+                max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                mean: values.iter().map(|value| value / count).sum(),
+            };
+            (name, summary)
+        };
+        self.0.into_iter().map(summary).collect()
     }
 }
 
@@ -197,10 +239,22 @@ mod tests {
         one.gauges.insert("g".into(), 1.5);
         one.histograms.entry("h".into()).or_default().observe(3.0);
         let mut sum = one.clone();
-        sum.add(&one);
-        assert_eq!((sum.value("c"), sum.value("g"), sum.value("h")), (Some(4.0), Some(3.0), None));
+        sum.add_counts(&one);
+        assert_eq!((sum.value("c"), sum.value("g"), sum.value("h")), (Some(4.0), Some(1.5), None));
         assert_eq!((sum.histograms["h"].count, sum.histograms["h"].sum), (2, 6.0));
         assert_eq!(sum.kind_of("h"), Some(MetricKind::Histogram));
         assert_eq!(sum.histograms["h"].buckets().map(|(_, count)| count).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_gauge_has_a_value_for_each_subtask_and_no_sum() {
+        let mut gauges = GaugeSummary::of_subtasks();
+        for value in [3.0, 1.0, f64::NAN, 2.0] {
+            let metrics = UserMetrics { gauges: [("g".to_owned(), value)].into(), ..UserMetrics::default() };
+            gauges.add(&metrics);
+        }
+        gauges.add(&UserMetrics::default());
+        let summary = GaugeSummary { min: 1.0, max: 3.0, mean: 2.0 };
+        assert_eq!(gauges.summaries(), [("g".to_owned(), summary)]);
     }
 }

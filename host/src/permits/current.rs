@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::activity::SubtaskActivity;
 use super::pool::{JobShare, PermitHolder};
+use super::time_ledger::WaitReason;
 use crate::model::Interrupt;
 use crate::wakeup::Wakeup;
 
@@ -31,7 +32,7 @@ pub fn enter(share: &JobShare, activity: Arc<SubtaskActivity>, interrupt: Interr
 
 impl Drop for CurrentPermit {
     fn drop(&mut self) {
-        self.holder.activity.set_waiting(true);
+        self.holder.activity.end();
         self.holder.leave();
         CURRENT.set(None);
     }
@@ -48,25 +49,25 @@ pub fn check() {
 }
 
 /// Returns the permit while `wait` waits for an event, and gets one again afterwards. `wait` must not return with a lock held.
-pub fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
+pub fn while_waiting<T>(reason: WaitReason, wait: impl FnOnce() -> T) -> T {
     let holder = CURRENT.with_borrow(Clone::clone);
     let Some(holder) = holder else { return wait() };
     // A wait within a wait.
     if holder.activity.is_waiting() {
         return wait();
     }
-    holder.activity.set_waiting(true);
+    holder.activity.begin_wait(reason);
     holder.release();
     let waited = wait();
     holder.acquire();
-    holder.activity.set_waiting(false);
+    holder.activity.end_wait();
     waited
 }
 
 /// Waits for a wake-up without holding a permit. See [`Wakeup::wait`].
-pub fn wait(wakeup: &Wakeup, timeout: Duration) {
+pub fn wait(reason: WaitReason, wakeup: &Wakeup, timeout: Duration) {
     if timeout.is_zero() || wakeup.is_woken() {
         return wakeup.wait(timeout);
     }
-    while_waiting(|| wakeup.wait(timeout));
+    while_waiting(reason, || wakeup.wait(timeout));
 }

@@ -18,7 +18,8 @@
 //! - A thread that does not check for 50 ms is blocked by something else, such as a disk. Another thread then gets its permit. It also does
 //!   if the thread computes for that long, but only as many threads as there are permits may go on without one.
 //!
-//! The same checks are the heartbeat of a subtask ([`SubtaskActivity`]).
+//! The same checks are the heartbeat of a subtask ([`SubtaskActivity`]), and the waits are what its time is accounted by
+//! (`time_ledger.rs`).
 
 mod activity;
 mod current;
@@ -27,7 +28,9 @@ mod placement;
 mod pool;
 #[cfg(test)]
 mod pool_tests;
+mod time_ledger;
 
 pub use activity::SubtaskActivity;
 pub use current::{CurrentPermit, check, enter, wait, while_waiting};
 pub use pool::{JobShare, PermitPool};
+pub use time_ledger::{ThreadTimes, WaitReason};

@@ -235,6 +235,11 @@ impl PermitPool {
 
 impl JobShare {
     #[cfg(test)]
+    pub(super) fn clock(&self) -> SharedClock {
+        self.entry.pool.shared.clock.clone()
+    }
+
+    #[cfg(test)]
     pub(super) fn is_same(&self, other: &JobShare) -> bool {
         Arc::ptr_eq(&self.entry, &other.entry)
     }
@@ -398,14 +403,12 @@ impl PermitHolder {
         pool.grant_permits(&mut decisions, now_ns, has_given.then_some(self));
         drop(decisions);
         if self.state.load(Ordering::SeqCst) == QUEUED {
-            self.wait_in_queue(now_ns);
+            self.activity.while_throttled(|| self.wait_in_queue());
         }
         self.place.unbind();
     }
 
-    fn wait_in_queue(self: &Arc<Self>, since_ns: u64) {
-        let was_waiting = self.activity.is_waiting();
-        self.activity.set_waiting(true);
+    fn wait_in_queue(self: &Arc<Self>) {
         while self.state.load(Ordering::SeqCst) == QUEUED {
             if self.interrupt.is_set() {
                 self.leave_queue();
@@ -413,8 +416,6 @@ impl PermitHolder {
             }
             self.wakeup.wait(Duration::MAX);
         }
-        self.activity.set_waiting(was_waiting);
-        self.activity.add_permit_wait(self.pool().clock.monotonic_ns().saturating_sub(since_ns));
     }
 
     fn leave_queue(self: &Arc<Self>) {

@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{JobShare, PermitPool, SubtaskActivity, check, enter, while_waiting};
+use super::{JobShare, PermitPool, SubtaskActivity, WaitReason, check, enter};
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::model::Interrupt;
+
+fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
+    super::while_waiting(WaitReason::Input, wait)
+}
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -63,7 +67,7 @@ impl TestSubtask {
     fn start(share: &JobShare, interrupt: &Interrupt) -> TestSubtask {
         let (orders, ordered) = channel();
         let (report, done) = channel();
-        let activity = Arc::<SubtaskActivity>::default();
+        let activity = Arc::new(SubtaskActivity::new(share.clock(), 1));
         let (share, shown, interrupt) = (share.clone(), activity.clone(), interrupt.clone());
         let run = move || {
             let _permit = enter(&share, shown, interrupt);
@@ -454,12 +458,12 @@ fn the_time_for_which_a_thread_waits_for_a_permit_is_counted() {
     first.is_done();
     let second = fixture.start(&other);
     second.waits();
-    assert_eq!(second.activity.permit_wait_ns(), 0);
+    assert_eq!(second.activity.times().throttled_ns, 0);
     fixture.clock.set_ms(1250);
     let working = first.activity.clone();
     first.leave();
     second.is_done();
-    assert_eq!([&working, &second.activity].map(|activity| activity.permit_wait_ns()), [0, 250_000_000]);
+    assert_eq!([&working, &second.activity].map(|activity| activity.times().throttled_ns), [0, 250_000_000]);
     second.leave();
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
-use crate::permits;
+use crate::permits::{self, WaitReason};
 use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
 use crate::runtime::edge_budget::{BudgetCharge, EdgeBudget};
 use crate::runtime::stream_element::StreamElement;
@@ -185,7 +185,7 @@ impl ChannelSender {
             if signals.is_overtaking(passed) {
                 return Ok((has_credit, self.budget.take(bytes)));
             }
-            permits::wait(&self.wakeup, Duration::MAX);
+            permits::wait(WaitReason::Output, &self.wakeup, Duration::MAX);
         }
     }
 }

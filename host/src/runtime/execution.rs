@@ -11,10 +11,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::attempt_signals::AttemptSignals;
 use super::barrier::Barrier;
-use super::edge_budget::EdgeBudget;
 use super::heartbeat::HeartbeatMonitor;
 use super::input::input_gate::InputGate;
-use super::metrics_aggregation::{NodeStats, SubtaskStatsSlot};
 use super::plan::execution_plan::ExecutionPlan;
 use super::source::checkpoint_triggers::CheckpointTriggers;
 use super::source::rate_limiter::{RateLimiter, RateShare};
@@ -24,6 +22,9 @@ use super::startup::edge_channels::UnclaimedChannels;
 use super::startup::execution_options::ExecutionOptions;
 use super::startup::subtask_context::SubtaskContext;
 use super::startup::subtask_startup::{SourceInput, SubtaskInput, SubtaskStartup};
+use super::stats::node_times::ChainShape;
+use super::stats::stats_reader::{PublishedStats, PublishedSubtask, StatsReader};
+use super::stats::subtask_stats::SubtaskStatsSlot;
 use super::subtask_failure::SubtaskFailure;
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
@@ -69,52 +70,6 @@ impl Drop for EndAnnouncement {
     }
 }
 
-/// Reads the statistics that the subtasks of an attempt publish, also after the attempt has ended.
-#[derive(Clone)]
-pub struct StatsReader(Vec<PublishedStats>);
-
-impl StatsReader {
-    /// Combines the statistics of executions that run different nodes of one plan.
-    pub fn combined<'a>(readers: impl Iterator<Item = &'a StatsReader>) -> StatsReader {
-        let mut combined: Vec<PublishedStats> = Vec::new();
-        for reader in readers {
-            if combined.is_empty() {
-                combined.clone_from(&reader.0);
-            }
-            for (all, own) in combined.iter_mut().zip(&reader.0) {
-                if !own.subtasks.is_empty() {
-                    all.clone_from(own);
-                }
-            }
-        }
-        StatsReader(combined)
-    }
-
-    /// Returns the statistics of each node, in the order of the pipeline.
-    pub fn read(&self) -> Vec<NodeStats> {
-        let stats = self.0.iter().map(|stats| NodeStats {
-            limits: stats.limits.as_ref().map(|limits| limits.counts()).unwrap_or_default(),
-            queued_bytes: stats.inputs.iter().map(|budget| budget.used() as u64).sum(),
-            permit_wait_ns: stats.activities.iter().map(|activity| activity.permit_wait_ns()).sum(),
-            ..NodeStats::sum_over_subtasks(&stats.node, &stats.subtasks)
-        });
-        stats.collect()
-    }
-}
-
-/// The published statistics of the subtasks of a node.
-#[derive(Clone, Default)]
-struct PublishedStats {
-    node: String,
-    subtasks: Vec<SubtaskStatsSlot>,
-    /// The limits that the subtasks share, if the node is an operator.
-    limits: Option<Arc<SharedLimits>>,
-    /// The budgets of the edges to the node.
-    inputs: Vec<Arc<EdgeBudget>>,
-    /// The threads that begin with the node.
-    activities: Vec<Arc<SubtaskActivity>>,
-}
-
 /// The shared parts of all source subtasks.
 struct SourceStartup {
     triggers: Arc<CheckpointTriggers>,
@@ -157,21 +112,30 @@ impl Execution {
         let chains = plan.graph.chains.iter().enumerate();
         for (chain_index, chain) in chains.filter(|(chain, _)| options.runs_chain(*chain)) {
             let head = chain.nodes[0].node;
+            let shape = Arc::new(ChainShape::of(chain));
             execution.stats[head].inputs = channels.input_budgets(plan, chain_index);
             for subtask in 0..chain.parallelism {
                 let (signals, inbox) = (execution.signals.clone(), channels.inbox(chain_index, subtask));
                 signals.subscribe(&inbox.wakeup);
+                let activity = Arc::new(SubtaskActivity::new(options.clock.clone(), chain.nodes.len()));
+                let publish = |position: usize| PublishedSubtask {
+                    slot: SubtaskStatsSlot::default(),
+                    activity: activity.clone(),
+                    chain: shape.clone(),
+                    position,
+                };
+                let published: Vec<PublishedSubtask> = (0..chain.nodes.len()).map(publish).collect();
                 let startup = SubtaskStartup {
                     chain: chain_index,
                     partitions: channels.take_partitions(plan, chain_index, subtask, &signals),
-                    stats_slots: chain.nodes.iter().map(|node| execution.add_stats_slot(node.node)).collect(),
+                    stats_slots: published.iter().map(|published| published.slot.clone()).collect(),
                     context: SubtaskContext {
                         plan: plan.clone(),
                         options: options.clone(),
                         subtask,
                         signals,
                         wakeup: inbox.wakeup.clone(),
-                        activity: Arc::new(SubtaskActivity::default()),
+                        activity,
                         logs: logs.clone(),
                     },
                 };
@@ -183,18 +147,14 @@ impl Execution {
                         SubtaskInput::Gate(InputGate::new(receivers, inbox, mode, signals, options.clock.clone()))
                     }
                 };
-                execution.stats[head].activities.push(startup.context.activity.clone());
+                for (node, published) in chain.nodes.iter().zip(published) {
+                    execution.stats[node.node].subtasks.push(published);
+                }
                 let node = &plan.pipeline.nodes[head].id;
                 execution.spawn(node, subtask, startup, input)?;
             }
         }
         Ok(execution)
-    }
-
-    fn add_stats_slot(&mut self, node: usize) -> SubtaskStatsSlot {
-        let slot = SubtaskStatsSlot::default();
-        self.stats[node].subtasks.push(slot.clone());
-        slot
     }
 
     fn source_input(&mut self, sources: &mut SourceStartup, wakeup: &Wakeup) -> SubtaskInput {

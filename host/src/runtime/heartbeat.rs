@@ -110,7 +110,7 @@ mod tests {
         let activity = Arc::<SubtaskActivity>::default();
         let mut monitor = monitor(&activity);
         let permit = permits::enter(&JobShare::default(), activity, Interrupt::default());
-        permits::while_waiting(|| {
+        permits::while_waiting(permits::WaitReason::Input, || {
             for second in (0..1000).step_by(10) {
                 assert_eq!(monitor.check(second * SECOND_NS), None, "after {second} s");
             }

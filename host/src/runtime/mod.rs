@@ -8,6 +8,7 @@
 //! - `input/` is the receiving side: barrier alignment, combined watermarks, in-flight data.
 //! - `records/` rewrites records for their consumers, and computes their keys.
 //! - `replay/` reads kept dead letters for the subtasks that replay them.
+//! - `stats/` is what subtasks publish of their work, and its totals.
 //! - `output/` is the sending side: it partitions records by key and batches them.
 //! - `channel` connects two subtasks within an `edge_budget`; `stream_element` and `barrier` are what flows through it.
 //!
@@ -22,7 +23,6 @@ mod execution;
 mod heartbeat;
 mod injected_failures;
 mod input;
-mod metrics_aggregation;
 mod output;
 mod plan;
 mod records;
@@ -30,6 +30,7 @@ mod replay;
 mod source;
 mod source_control;
 mod startup;
+mod stats;
 mod stream_element;
 mod subtask;
 mod subtask_event;
@@ -37,19 +38,23 @@ mod subtask_failure;
 mod subtask_snapshot;
 
 pub use barrier::{Barrier, BarrierKind};
-pub use execution::{AbandonedThread, Execution, StatsReader};
+pub use execution::{AbandonedThread, Execution};
 pub use injected_failures::InjectedFailures;
 pub use input::in_flight_data::InFlightData;
-pub use metrics_aggregation::{NodeStats, SubtaskEventTime};
 pub use plan::execution_plan::{ExecutionPlan, PlanPurpose};
 pub use plan::functions::{FunctionPlan, GuestFactory, GuestOptions};
 pub use plan::regions::Region;
+pub use plan::topology::{PlannedInput, PlannedNode};
 pub use replay::replay_board::{ReplayBoard, ReplayOrder};
 pub use replay::replay_position::ReplayPosition;
 pub use source::checkpoint_triggers::CheckpointTriggers;
 pub use startup::execution_options::{ExecutionOptions, LetterOptions, RestoredCheckpoint};
 pub use startup::operator_trial::OperatorTrial;
 pub use startup::record_origin::first_with_value;
+pub use stats::job_totals::{JobTotals, NodeMetrics, SubtaskMetrics, SubtaskTotals};
+pub use stats::node_times::NodeTimes;
+pub use stats::stats_reader::{NodeStats, StatsReader};
+pub use stats::subtask_stats::SubtaskEventTime;
 pub use subtask_event::SubtaskEvent;
 pub use subtask_failure::{RecordOrigin, SubtaskFailure};
 pub use subtask_snapshot::{BarrierTimes, SubtaskSnapshot};

@@ -60,6 +60,18 @@ pub struct LimitCounts {
     pub batches_divided: u64,
 }
 
+impl LimitCounts {
+    /// Adds the counts of another attempt.
+    pub fn add(&mut self, other: &LimitCounts) {
+        for (code, count) in &other.faults {
+            *self.faults.entry(code).or_default() += count;
+        }
+        self.log_lines_dropped += other.log_lines_dropped;
+        self.metrics_dropped += other.metrics_dropped;
+        self.batches_divided += other.batches_divided;
+    }
+}
+
 impl SharedLimits {
     /// Returns the limits of an operator of which nothing is used. `clock` measures rates.
     pub fn new(operator: &str, limits: &OperatorLimits, clock: SharedClock) -> SharedLimits {

@@ -10,7 +10,7 @@ use crate::connector::outbox::{OutboxEncoder, OutboxRecord};
 use crate::connector::sink::{Prepared, Sink};
 use crate::error::{Error, Result};
 use crate::model::Batch;
-use crate::permits;
+use crate::permits::{self, WaitReason};
 
 /// Pause while librdkafka has no room.
 const ROOM: Duration = Duration::from_millis(5);
@@ -58,7 +58,7 @@ impl DirectDelivery {
     fn pause(&mut self, pause: Duration) -> Result<()> {
         self.context.interrupt.check()?;
         self.report_health();
-        permits::while_waiting(|| self.producer.serve(pause)).map_err(|error| self.error(error))
+        permits::while_waiting(WaitReason::Peer, || self.producer.serve(pause)).map_err(|error| self.error(error))
     }
 
     fn report_health(&mut self) {

@@ -24,7 +24,7 @@ use crate::connector::splits::{OwnSplits, SplitOrigin};
 use crate::error::{Error, Result, source_behind, source_missing};
 use crate::format::records::RECORD_BYTES_MAX;
 use crate::model::{Batch, Column, NO_TIMESTAMP};
-use crate::permits;
+use crate::permits::{self, WaitReason};
 use crate::wakeup::Wakeup;
 
 /// The offset at which a partition begins that was found later: the oldest one.
@@ -384,7 +384,7 @@ fn first_listing(watcher: &ClusterWatcher, context: &ConnectorContext) -> Result
         if let Some(listing) = watcher.take() {
             return listing;
         }
-        permits::while_waiting(|| context.wakeup.wait(Duration::from_secs(1)));
+        permits::while_waiting(WaitReason::Peer, || context.wakeup.wait(Duration::from_secs(1)));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::connector::context::ConnectorContext;
 use crate::connector::sink::{Prepared, PreparedFile, Sink};
 use crate::error::Result;
 use crate::model::Batch;
-use crate::permits;
+use crate::permits::{self, WaitReason};
 
 /// Bytes of parts that all committables of a sink together hold. Larger parts are files.
 const INLINE_BYTES: usize = 64 << 10;
@@ -79,7 +79,7 @@ impl OutboxSink {
         let progress = &self.context.progress;
         while progress.is_full() && !progress.must_pass(self.prepared) {
             self.context.interrupt.check()?;
-            permits::wait(&self.context.wakeup, ROOM_WAIT);
+            permits::wait(WaitReason::Peer, &self.context.wakeup, ROOM_WAIT);
         }
         Ok(())
     }

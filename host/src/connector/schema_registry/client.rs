@@ -16,7 +16,7 @@ use crate::escape::shown;
 use crate::format::avro::{AvroSchema, SchemaIds, SchemaLookupError, WriterSchemas};
 use crate::model::Interrupt;
 use crate::model::row::cut;
-use crate::permits;
+use crate::permits::{self, WaitReason};
 use crate::wakeup::Wakeup;
 
 /// How long a registry that is away is asked again.
@@ -135,7 +135,7 @@ impl RegistryClient {
             tracing::warn!("{}: {why}; asking again in {} ms", self.shown(), delay.as_millis());
             let wakeup = Wakeup::default();
             interrupt.subscribe(&wakeup);
-            permits::wait(&wakeup, delay);
+            permits::wait(WaitReason::Peer, &wakeup, delay);
             if interrupt.is_set() {
                 return Err(self.interrupted());
             }

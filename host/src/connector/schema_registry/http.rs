@@ -8,7 +8,7 @@ use reqwest::{Client, Method, Url, redirect};
 
 use crate::access::Secret;
 use crate::model::Interrupt;
-use crate::permits;
+use crate::permits::{self, WaitReason};
 
 /// Time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub(super) fn send(request: RegistryRequest, interrupt: &Interrupt) -> Result<Re
     });
     started.map_err(|error| RequestFailure::Failed(format!("no thread can be started: {error}")))?;
     loop {
-        match permits::while_waiting(|| receiver.recv_timeout(CANCEL_INTERVAL)) {
+        match permits::while_waiting(WaitReason::Peer, || receiver.recv_timeout(CANCEL_INTERVAL)) {
             Ok(answer) => return answer.map_err(RequestFailure::Failed),
             Err(RecvTimeoutError::Timeout) if interrupt.is_set() => return Err(RequestFailure::Interrupted),
             Err(RecvTimeoutError::Timeout) => {}

@@ -12,7 +12,7 @@ use super::spec::{self, SinkSpec};
 use crate::error::{Result, sink_unwritable, stdout_closed};
 use crate::format::RecordEncoder;
 use crate::model::Batch;
-use crate::permits;
+use crate::permits::{self, WaitReason};
 use crate::pipeline::{Connector, SinkConnector};
 use crate::stdio::{self, StandardStream};
 
@@ -51,7 +51,7 @@ impl StdoutSink {
     fn wait_until(&self, mut attempt: impl FnMut() -> bool) -> Result<()> {
         while self.check().map(|()| !attempt())? {
             if self.stream.wake_when_written(&self.context.wakeup) {
-                permits::wait(&self.context.wakeup, Duration::MAX);
+                permits::wait(WaitReason::Peer, &self.context.wakeup, Duration::MAX);
             }
         }
         self.check()

@@ -9,8 +9,10 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::checkpoint::StorageLocation;
+use crate::clock::SharedClock;
 use crate::error::{self, Result};
 use crate::job::environment::JobEnvironment;
+use crate::job::events::created_event;
 use crate::job::handle::JobHandle;
 use crate::job::lifecycle::JobThread;
 use crate::job::message::RunningJobCommand;
@@ -28,7 +30,7 @@ pub struct JobRegistry {
 impl JobRegistry {
     /// Reads the jobs of a data folder. Starts none of them.
     pub fn open(jobs_dir: &Path, environment: Arc<JobEnvironment>) -> Result<JobRegistry> {
-        let jobs = read_jobs(jobs_dir)?;
+        let jobs = read_jobs(jobs_dir, &environment.clock)?;
         // Registered before any job runs: a running job could remove what another one has yet to restore.
         for record in jobs.values().map(|job| job.record()).filter(|record| record.may_run() && !record.has_checkpoint)
         {
@@ -95,7 +97,10 @@ impl JobRegistry {
         if let Some(origin) = origin {
             self.environment.origins.add(&record.id, origin);
         }
-        let started = job.update(|_| ()).and_then(|()| self.start(job, pipeline));
+        let started = job.update(|_| ()).and_then(|()| {
+            job.events.append(vec![created_event()]);
+            self.start(job, pipeline)
+        });
         if let Err(error) = started {
             self.environment.origins.forget(&record.id);
             let _ = fs::remove_dir_all(&job.dir);
@@ -167,7 +172,7 @@ impl JobRegistry {
 }
 
 /// Reads the records of a data folder. Jobs that have not ended are suspended until they are resumed. A damaged record is logged and skipped, so that the other jobs run.
-fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<JobHandle>>> {
+fn read_jobs(jobs_dir: &Path, clock: &SharedClock) -> Result<BTreeMap<String, Arc<JobHandle>>> {
     let mut jobs = BTreeMap::new();
     for dir in list_dir(jobs_dir)? {
         let path = dir.join("job.json");
@@ -179,7 +184,7 @@ fn read_jobs(jobs_dir: &Path) -> Result<BTreeMap<String, Arc<JobHandle>>> {
         match read_json::<JobRecord>(&path) {
             Ok(mut record) => {
                 record.status.advance(JobStatus::Suspended);
-                jobs.insert(record.id.clone(), Arc::new(JobHandle::new(dir, record)));
+                jobs.insert(record.id.clone(), Arc::new(JobHandle::new(dir, record, clock.clone())));
             }
             Err(error) => tracing::error!("skipping a job whose record cannot be read: {error}"),
         }

@@ -18,6 +18,7 @@ use crate::job::handle::JobHandle;
 use crate::job::planning;
 use crate::job::sinks::existing_output_warnings;
 use crate::job::store::JobRecord;
+use crate::job::telemetry;
 use crate::job::view::{JobDetail, JobStatus};
 use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{ExecutionPlan, PlanPurpose};
@@ -76,7 +77,7 @@ pub fn submit(
     let location = origin.as_ref().map(|origin| origin.location.clone());
     let mut record = new_record(submission, pipeline, origin, environment.clock.wall_ms());
     (record.history, record.warnings) = (history, warnings);
-    let job = Arc::new(JobHandle::new(jobs_dir.join(&record.id), record));
+    let job = Arc::new(JobHandle::new(jobs_dir.join(&record.id), record, environment.clock.clone()));
     registry.add(&job, spec, location)?;
     let record = job.record();
     for warning in &record.warnings {
@@ -201,6 +202,7 @@ fn new_record(
         file_name: submission.file_name,
         base_dir,
         seed: spec.seed.or(origin_seed).unwrap_or_else(clock::random_u64),
+        graph: Some(telemetry::job_graph(&plan, &components)),
         components,
         claim: submission.claim && origin.is_some(),
         from: origin.map(|origin| StorageLocation::to_string(&origin.location)),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::dead_letters::ReplayRecord;
 use crate::job::restart_policy::RestartHistory;
 use crate::job::savepoint::StopRequest;
-use crate::job::view::{FailureOutcome, JobFailure, JobStatus, OperatorDetail, PastFailure, SavepointView};
+use crate::job::view::{FailureOutcome, JobFailure, JobGraph, JobStatus, OperatorDetail, PastFailure, SavepointView};
 
 /// Number of failures that a record keeps.
 const FAILURES_KEPT: usize = 32;
@@ -97,6 +97,9 @@ pub struct JobRecord {
     pub warnings: Vec<String>,
     /// Why the job failed, or why it was last restarted.
     pub failure: Option<JobFailure>,
+    /// The nodes and edges. `None` in a record of an earlier version, until the job runs.
+    #[serde(default)]
+    pub graph: Option<JobGraph>,
     /// The metrics that were last shown; of use once the job has ended.
     pub operators: Vec<OperatorDetail>,
     /// Size of the keyed state in bytes.

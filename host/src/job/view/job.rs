@@ -112,11 +112,14 @@ pub struct OperatorDetail {
     /// The grants with which the function may give other results when it runs again over the same records.
     #[serde(default)]
     pub non_deterministic: Vec<String>,
-    /// The function's own counters and gauges, summed over the subtasks.
+    /// The function's own counters, summed over the subtasks, and its gauges, as the mean of the subtasks.
     pub metrics: BTreeMap<String, f64>,
     /// The names in `metrics` that are gauges. The others are counters.
     #[serde(default)]
     pub gauges: BTreeSet<String>,
+    /// The values of each gauge in the subtasks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gauge_ranges: BTreeMap<String, GaugeRange>,
     /// The function's own histograms, summed over the subtasks.
     #[serde(default)]
     pub histograms: BTreeMap<String, HistogramView>,
@@ -160,6 +163,17 @@ pub struct HealthView {
     pub message: String,
     /// Number of records or bytes that wait at the peer, if that is known.
     pub lag: Option<u64>,
+}
+
+/// The values of a gauge in the subtasks of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GaugeRange {
+    /// The smallest value.
+    pub min: f64,
+    /// The largest value.
+    pub max: f64,
+    /// The mean of the values.
+    pub mean: f64,
 }
 
 /// The distribution of a function's observations.

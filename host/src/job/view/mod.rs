@@ -5,8 +5,11 @@
 mod checkpoint;
 mod component;
 mod dead_letter;
+mod event;
 mod failure;
+mod graph;
 mod job;
+mod metrics;
 mod status;
 
 pub use checkpoint::{
@@ -18,6 +21,11 @@ pub use dead_letter::{
     DeadLetterDetail, DeadLetterPage, DeadLetterSummary, DiscardedLetters, RecordPlace, ReplayView, ReplaysStarted,
     TrialOutput, TrialView, TriedLetter,
 };
+pub use event::{JobEvent, JobEventKind, JobEventPage};
 pub use failure::{FailedRecordView, FailureOutcome, JobFailure, PastFailure};
-pub use job::{HealthView, HistogramBucket, HistogramView, JobDetail, JobSummary, OperatorDetail, SubtaskWatermark};
+pub use graph::{GraphEdge, GraphNode, JobGraph};
+pub use job::{
+    GaugeRange, HealthView, HistogramBucket, HistogramView, JobDetail, JobSummary, OperatorDetail, SubtaskWatermark,
+};
+pub use metrics::{JobMetrics, MetricTotals, OperatorMetrics, SubtaskMetricsView, TimeShares};
 pub use status::JobStatus;

@@ -38,6 +38,34 @@ impl JobStatus {
         }
     }
 
+    /// Every status.
+    pub const ALL: [JobStatus; 9] = [
+        JobStatus::Created,
+        JobStatus::Running,
+        JobStatus::Failing,
+        JobStatus::Restarting,
+        JobStatus::Cancelling,
+        JobStatus::Finished,
+        JobStatus::Canceled,
+        JobStatus::Failed,
+        JobStatus::Suspended,
+    ];
+
+    /// Returns the status as in the HTTP API, such as `RUNNING`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobStatus::Created => "CREATED",
+            JobStatus::Running => "RUNNING",
+            JobStatus::Failing => "FAILING",
+            JobStatus::Restarting => "RESTARTING",
+            JobStatus::Cancelling => "CANCELLING",
+            JobStatus::Finished => "FINISHED",
+            JobStatus::Canceled => "CANCELED",
+            JobStatus::Failed => "FAILED",
+            JobStatus::Suspended => "SUSPENDED",
+        }
+    }
+
     /// Returns whether the job will never run again.
     pub fn is_final(self) -> bool {
         matches!(self, JobStatus::Finished | JobStatus::Canceled | JobStatus::Failed)
@@ -63,6 +91,13 @@ mod tests {
             let mut status = before;
             status.advance(JobStatus::Running);
             assert_eq!(status, after, "from {before:?}");
+        }
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_api() {
+        for status in JobStatus::ALL {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
     }
 

@@ -16,7 +16,7 @@ use super::watermark_valve::WatermarkValve;
 use crate::clock::SharedClock;
 use crate::model::Batch;
 use crate::operator::RejectedRecord;
-use crate::permits;
+use crate::permits::{self, WaitReason};
 use crate::pipeline::{CheckpointMode, InputRole};
 use crate::runtime::attempt_signals::{AttemptSignals, SubtaskCancelled};
 use crate::runtime::barrier::Barrier;
@@ -126,7 +126,7 @@ impl InputGate {
                 if has_waited {
                     return Ok(InputEvent::Timeout);
                 }
-                permits::wait(&self.inbox.wakeup, timeout);
+                permits::wait(WaitReason::Input, &self.inbox.wakeup, timeout);
                 has_waited = true;
                 continue;
             };

@@ -127,6 +127,11 @@ impl ChainGraph {
         (to, 0)
     }
 
+    /// Returns the chain of each node, and its index in the chain, in the order of the pipeline.
+    pub(super) fn positions(&self) -> &[(usize, usize)] {
+        &self.positions
+    }
+
     /// Checks that a job does not ask for too many threads and channels. Fails with `manifest-parallelism`.
     pub(super) fn check_size(&self) -> Result<()> {
         let parallelism = |chain: usize| u64::from(self.chains[chain].parallelism);

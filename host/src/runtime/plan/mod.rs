@@ -8,6 +8,7 @@
 //! - `source_checks`, `function_checks` and `event_time_check` refuse pipelines that cannot work.
 //! - `window_functions` adds hidden states to window functions, and creates native aggregates.
 //! - `delivery_guarantee` describes the guarantee: exactly-once, or why it is weaker.
+//! - `topology` shows the nodes and edges of a plan.
 //! - `error_context` adds the node and the key to an error.
 //!
 //! Making a plan starts nothing.
@@ -27,4 +28,5 @@ pub(super) mod regions;
 #[cfg(test)]
 mod regions_tests;
 mod source_checks;
+pub(super) mod topology;
 pub(super) mod window_functions;

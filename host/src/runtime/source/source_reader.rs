@@ -13,7 +13,7 @@ use crate::clock::SharedClock;
 use crate::connector::{Poll, RecordLocation, Source, SplitId, UndecodableRecord};
 use crate::error::{Error, Result};
 use crate::model::{Batch, Column, Counters, NO_TIMESTAMP};
-use crate::permits;
+use crate::permits::{self, WaitReason};
 use crate::turn::{OutputBatch, OutputId};
 use crate::wakeup::Wakeup;
 
@@ -119,9 +119,9 @@ impl SourceReader {
     /// Waits until the source may have records, until the subtask is woken, or until `timeout` has passed.
     pub(crate) fn wait(&self, wakeup: &Wakeup, timeout: Duration) {
         if timeout.is_zero() || wakeup.is_woken() || !self.awaits_input {
-            return permits::wait(wakeup, timeout);
+            return permits::wait(WaitReason::Input, wakeup, timeout);
         }
-        permits::while_waiting(|| self.source.wait(wakeup, timeout));
+        permits::while_waiting(WaitReason::Input, || self.source.wait(wakeup, timeout));
     }
 
     fn poll(&mut self) -> Result<(Batch, Poll)> {

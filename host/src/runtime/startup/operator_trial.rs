@@ -11,6 +11,7 @@ use crate::error::{self, Result};
 use crate::escape::shown;
 use crate::model::row::write_json;
 use crate::operator::{Operator, OperatorFailure, RejectedRecord};
+use crate::permits::SubtaskActivity;
 use crate::pipeline::NodeKind;
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::plan::execution_plan::ExecutionPlan;
@@ -43,6 +44,7 @@ impl OperatorTrial {
     /// `dead-letter`.
     pub fn open(plan: ExecutionPlan, options: ExecutionOptions, id: &str) -> Result<OperatorTrial> {
         let plan = Arc::new(plan);
+        let activity = Arc::new(SubtaskActivity::new(options.clock.clone(), 1));
         let index = plan.pipeline.index_of(id).ok_or_else(|| error::internal(format!("no operator `{id}`")))?;
         let context = SubtaskContext {
             plan: plan.clone(),
@@ -50,7 +52,7 @@ impl OperatorTrial {
             options: Arc::new(options),
             subtask: 0,
             wakeup: Wakeup::default(),
-            activity: Arc::default(),
+            activity,
             logs: Arc::new(BTreeMap::new()),
         };
         let node = &plan.pipeline.nodes[index];

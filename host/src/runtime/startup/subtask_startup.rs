@@ -15,7 +15,6 @@ use crate::error;
 use crate::permits;
 use crate::pipeline::{InjectionStep, NodeKind, PipelineNode};
 use crate::runtime::input::input_gate::InputGate;
-use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::replay::replay_feed::{FedOperator, ReplayFeed};
@@ -24,6 +23,7 @@ use crate::runtime::source::rate_limiter::RateShare;
 use crate::runtime::source::source_reader::SourceReader;
 use crate::runtime::source::watermark_alignment::AlignmentMembership;
 use crate::runtime::source_control::SourceControl;
+use crate::runtime::stats::subtask_stats::SubtaskStatsSlot;
 use crate::runtime::subtask::chained_node::{ChainedNode, KeptLetters, NodeTask};
 use crate::runtime::subtask::input_loop::InputLoop;
 use crate::runtime::subtask::operator_chain::OperatorChain;
@@ -171,8 +171,9 @@ impl SubtaskStartup {
                 ..ChainedNode::new(&node.id, task, planned.routes.clone())
             });
         }
-        let SubtaskContext { options, signals, wakeup, subtask, .. } = &self.context;
+        let SubtaskContext { options, signals, wakeup, subtask, activity, .. } = &self.context;
         let mut chain = OperatorChain::new(*subtask, nodes, partitions, options.clock.clone());
+        chain.measure_nodes(activity);
         if options.restore.is_some() {
             chain.fire_restored_timers()?;
         }

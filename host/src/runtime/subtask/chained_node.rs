@@ -12,10 +12,10 @@ use crate::operator::{Operator, RejectedRecord};
 use crate::pipeline::InjectionStep;
 use crate::runtime::barrier::Barrier;
 use crate::runtime::injected_failures::InjectedFailures;
-use crate::runtime::metrics_aggregation::SubtaskStats;
 use crate::runtime::plan::chaining::OutputRoutes;
 use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::replay::replay_feed::ReplayFeed;
+use crate::runtime::stats::subtask_stats::SubtaskStats;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
 use crate::state::BroadcastState;
 use crate::turn::OutputId;
@@ -31,6 +31,10 @@ pub(crate) struct ChainedNode {
     pub(crate) converters: Vec<Option<RecordConverter>>,
     /// The schema of the rows of each output, for batches that do not name it.
     pub(crate) output_schemas: BTreeMap<OutputId, Arc<RowSchema>>,
+    /// The counts with which the node begins.
+    pub(crate) restored: Counters,
+    /// Batches that the node has taken.
+    pub(crate) batches_in: u64,
     /// Failures on purpose, if any concern this subtask.
     pub(crate) injected: Option<Arc<InjectedFailures>>,
     /// The dead letters of the node, if the host keeps them.
@@ -57,11 +61,22 @@ pub(crate) enum NodeTask {
     },
 }
 
+impl NodeTask {
+    fn counters(&self) -> Counters {
+        match self {
+            NodeTask::Source(counters) | NodeTask::Sink { counters, .. } => *counters,
+            NodeTask::Operator(operator) => operator.counters(),
+        }
+    }
+}
+
 impl ChainedNode {
     /// Creates a node whose records stay as they are.
     pub(crate) fn new(id: impl Into<String>, task: NodeTask, routes: OutputRoutes) -> ChainedNode {
         ChainedNode {
             id: id.into(),
+            restored: task.counters(),
+            batches_in: 0,
             task,
             routes,
             converters: Vec::new(),
@@ -126,9 +141,11 @@ impl ChainedNode {
 
     /// Returns the statistics of the node, without its event time.
     pub(super) fn stats(&mut self) -> SubtaskStats {
+        let (restored, batches_in) = (self.restored, self.batches_in);
+        let counted = SubtaskStats { restored, batches_in, ..SubtaskStats::default() };
         match &mut self.task {
             NodeTask::Source(counters) | NodeTask::Sink { counters, .. } => {
-                SubtaskStats { counters: *counters, ..SubtaskStats::default() }
+                SubtaskStats { counters: *counters, ..counted }
             }
             NodeTask::Operator(operator) => {
                 operator.log_suppressed();
@@ -136,7 +153,7 @@ impl ChainedNode {
                 let turn = operator.turn();
                 let keyed = turn.backend().map(|backend| backend.size()).unwrap_or_default();
                 let state = keyed + turn.broadcast().map(BroadcastState::size).unwrap_or_default();
-                SubtaskStats { counters, metrics: turn.metrics().clone(), state, ..SubtaskStats::default() }
+                SubtaskStats { counters, metrics: turn.metrics().clone(), state, ..counted }
             }
         }
     }

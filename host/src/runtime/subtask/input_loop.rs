@@ -32,6 +32,15 @@ impl InputLoop {
 
     /// Runs until the last barrier has passed. Fails if the subtask fails or is cancelled.
     pub(crate) fn run(&mut self) -> Result<(), SubtaskError> {
+        let result = self.run_loop();
+        if result.is_err() {
+            // Totals contain what was processed after the last publication.
+            self.core.publish_stats();
+        }
+        result
+    }
+
+    fn run_loop(&mut self) -> Result<(), SubtaskError> {
         loop {
             self.core.begin_step()?;
             match self.next_event()? {

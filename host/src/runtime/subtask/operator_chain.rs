@@ -4,20 +4,23 @@
 //! timers and windows that it makes due have fired; so their outputs precede the watermark.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::chained_node::{ChainedNode, NodeTask};
+use super::node_clock::NodeClock;
 use super::step_budget::StepBudget;
 use super::unlocated_letters::UnlocatedLetters;
 use crate::clock::SharedClock;
 use crate::error::Error;
 use crate::model::{Batch, Counters, NO_TIMESTAMP};
 use crate::operator::{Operator, OperatorFailure, RejectedRecord};
+use crate::permits::SubtaskActivity;
 use crate::pipeline::InjectionStep;
 use crate::runtime::barrier::Barrier;
-use crate::runtime::metrics_aggregation::{SubtaskEventTime, SubtaskStats};
 use crate::runtime::output::partition_error::PartitionError;
 use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::RouteTarget;
+use crate::runtime::stats::subtask_stats::{SubtaskEventTime, SubtaskStats};
 use crate::runtime::subtask_failure::SubtaskError;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
 use crate::turn::{FIRST_INPUT, OutputBatch, OutputId};
@@ -46,6 +49,7 @@ pub(crate) struct OperatorChain {
     pub(super) has_unpublished_stats: bool,
     /// Whether a sink may hold values in its buffer.
     pub(super) has_unflushed_sinks: bool,
+    clock_of_nodes: NodeClock,
     /// Dead letters that wait until the source loop has added the positions of their records. `None` if they need not wait.
     pub(super) unlocated: Option<UnlocatedLetters>,
 }
@@ -67,8 +71,19 @@ impl OperatorChain {
             reached: 0,
             has_unpublished_stats: true,
             has_unflushed_sinks: false,
+            clock_of_nodes: NodeClock::default(),
             unlocated: None,
         }
+    }
+
+    /// Measures which node works, if there are several.
+    pub(crate) fn measure_nodes(&mut self, activity: &Arc<SubtaskActivity>) {
+        self.clock_of_nodes = NodeClock::new(&self.nodes, activity);
+    }
+
+    /// Notes that the first node works from now on, which reads the input.
+    pub(super) fn enter_first_node(&mut self) {
+        self.clock_of_nodes.enter(0);
     }
 
     pub(super) fn error_in(&self, node: usize, error: Error) -> SubtaskError {
@@ -110,6 +125,7 @@ impl OperatorChain {
     /// Processes a batch of an input of a node, and everything that comes out of it. The records are first rewritten in the format
     /// that the node takes.
     pub(super) fn process(&mut self, node: usize, input: u32, batch: Batch) -> Result<(), SubtaskError> {
+        self.clock_of_nodes.enter(node);
         let mut rejected = Vec::new();
         let batch = match self.nodes[node].convert(input, batch, &mut rejected) {
             Ok(batch) => batch,
@@ -127,6 +143,7 @@ impl OperatorChain {
         self.check_injected(node, batch.len())?;
         let mut outputs = Vec::new();
         self.has_unpublished_stats = true;
+        self.nodes[node].batches_in += 1;
         match &mut self.nodes[node].task {
             NodeTask::Source(_) => outputs.push(OutputBatch { output: OutputId::MAIN, batch }),
             NodeTask::Operator(operator) => {
@@ -161,6 +178,7 @@ impl OperatorChain {
 
     /// Applies the fault policy of a node to a record without a key, or to one that cannot be rewritten for it.
     pub(super) fn reject(&mut self, node: usize, rejected: RejectedRecord) -> Result<(), SubtaskError> {
+        self.clock_of_nodes.enter(node);
         let mut outputs = Vec::new();
         let receiver = &mut self.nodes[node];
         match &mut receiver.task {
@@ -193,6 +211,7 @@ impl OperatorChain {
                 RouteTarget::ChainedNode(to) => self.process(to, FIRST_INPUT, records)?,
                 RouteTarget::Edge(edge) => {
                     let Some(partition) = self.partitions.get_mut(&edge) else { continue };
+                    self.clock_of_nodes.enter(node);
                     match partition.write(records, now_ns) {
                         Ok(()) => {}
                         Err(PartitionError::Cancelled(cancelled)) => return Err(cancelled.into()),
@@ -276,7 +295,10 @@ impl OperatorChain {
         if watermark > self.event_time.watermark {
             self.event_time.watermark = watermark;
             self.has_unpublished_stats = true;
-            self.partitions.values_mut().try_for_each(|partition| partition.send_watermark(watermark))?;
+            for (edge, partition) in &mut self.partitions {
+                self.clock_of_nodes.enter_sender(*edge);
+                partition.send_watermark(watermark)?;
+            }
         }
         Ok(true)
     }
@@ -315,6 +337,7 @@ impl OperatorChain {
         step: impl Fn(&mut dyn Operator, &mut Vec<OutputBatch>) -> Result<bool, OperatorFailure>,
     ) -> Result<bool, SubtaskError> {
         let NodeTask::Operator(operator) = &mut self.nodes[node].task else { return Ok(false) };
+        self.clock_of_nodes.enter(node);
         let mut outputs = Vec::new();
         self.has_unpublished_stats = true;
         let has_more = match step(&mut **operator, &mut outputs) {
@@ -329,7 +352,10 @@ impl OperatorChain {
     pub(super) fn flush_due(&mut self) -> Result<(), SubtaskError> {
         if self.has_open_records() {
             let now_ns = self.clock.monotonic_ns();
-            self.partitions.values_mut().try_for_each(|partition| partition.flush_due(now_ns))?;
+            for (edge, partition) in self.partitions.iter_mut().filter(|(_, partition)| partition.has_open_records()) {
+                self.clock_of_nodes.enter_sender(*edge);
+                partition.flush_due(now_ns)?;
+            }
         }
         Ok(())
     }

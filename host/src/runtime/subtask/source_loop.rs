@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use super::subtask_core::SubtaskCore;
 use crate::connector::Poll;
 use crate::error::Error;
-use crate::permits;
+use crate::permits::{self, WaitReason};
 use crate::runtime::attempt_signals::SubtaskCancelled;
 use crate::runtime::barrier::{Barrier, BarrierKind};
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
@@ -50,6 +50,15 @@ impl SourceLoop {
 
     /// Runs until the last barrier has passed. Fails if the subtask fails or is cancelled.
     pub(crate) fn run(&mut self, control: &Receiver<SourceControl>) -> Result<(), SubtaskError> {
+        let result = self.run_loop(control);
+        if result.is_err() {
+            // Totals contain what was processed after the last publication.
+            self.core.publish_stats();
+        }
+        result
+    }
+
+    fn run_loop(&mut self, control: &Receiver<SourceControl>) -> Result<(), SubtaskError> {
         loop {
             self.take_controls(control)?;
             if let Some(last) = self.answer_barriers()? {
@@ -102,7 +111,7 @@ impl SourceLoop {
             if self.take_controls(control).is_err() || self.completed >= last || is_cancelled {
                 return;
             }
-            permits::wait(&self.core.wakeup, Duration::MAX);
+            permits::wait(WaitReason::Input, &self.core.wakeup, Duration::MAX);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::model::Counters;
 use crate::permits;
 use crate::runtime::attempt_signals::AttemptSignals;
 use crate::runtime::barrier::Barrier;
-use crate::runtime::metrics_aggregation::SubtaskStatsSlot;
+use crate::runtime::stats::subtask_stats::SubtaskStatsSlot;
 use crate::runtime::subtask_event::{SubtaskEvent, SubtaskEventListener};
 use crate::runtime::subtask_failure::SubtaskError;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
@@ -71,7 +71,8 @@ impl SubtaskCore {
     }
 
     /// Begins a step of a loop: lets another job use the processor if it is its turn, and fails if the attempt is cancelled.
-    pub(super) fn begin_step(&self) -> Result<(), SubtaskError> {
+    pub(super) fn begin_step(&mut self) -> Result<(), SubtaskError> {
+        self.chain.enter_first_node();
         permits::check();
         if self.signals.is_cancelled() { Err(SubtaskError::Cancelled) } else { Ok(()) }
     }

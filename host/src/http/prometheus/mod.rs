@@ -1,0 +1,60 @@
+//! `GET /metrics`: the metrics of all jobs for Prometheus.
+//!
+//! - `catalog` lists the metrics.
+//! - `exposition` collects the series of one scrape, within a limit, and writes them as text.
+//! - `job_samples`, `user_samples`, `process_samples`, `request_totals` add the series.
+
+mod catalog;
+mod exposition;
+mod job_samples;
+mod process_samples;
+#[cfg(test)]
+mod prometheus_tests;
+mod request_totals;
+mod user_samples;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use self::exposition::{Exposition, SampleValue};
+pub(super) use self::request_totals::{RequestTotals, count_request};
+use super::api::{ApiState, blocking};
+use super::lanes::WorkKind;
+use super::problem::Problem;
+use crate::error::internal;
+use crate::job::MonitoredJob;
+use crate::job::view::JobStatus;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Shows the metrics of the server, its jobs and their functions: as OpenMetrics if that is accepted, or else in the text format of
+/// Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "server",
+    responses((status = 200, body = String, content_type = "text/plain"), Problem))]
+pub(super) async fn scrape(State(api): State<ApiState>, headers: HeaderMap) -> Result<Response, Problem> {
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let is_open_metrics = accepted.contains("application/openmetrics-text");
+    let (requests, started_at_ms) = (api.requests.clone(), api.started_at_ms);
+    let text = blocking(&api, WorkKind::Quick, move |host| {
+        let mut scrape = Exposition::default();
+        process_samples::add_process(&mut scrape, started_at_ms);
+        requests.add_to(&mut scrape);
+        add_jobs(&mut scrape, &host.monitored_jobs(), &host.job_counts());
+        scrape.into_text(is_open_metrics).map_err(|error| internal(format!("cannot write the metrics: {error}")))
+    });
+    let content_type = if is_open_metrics { OPEN_METRICS } else { PROMETHEUS_TEXT };
+    Ok(([(header::CONTENT_TYPE, content_type)], text.await?).into_response())
+}
+
+/// Adds the series of all jobs. Those of functions come last, so that they are dropped first.
+fn add_jobs(scrape: &mut Exposition, jobs: &[MonitoredJob], counts: &[(JobStatus, u64)]) {
+    for (status, count) in counts {
+        let labels = vec![("status", status.as_str().to_owned())];
+        scrape.add(&catalog::JOBS, labels, SampleValue::Count(*count));
+    }
+    jobs.iter().for_each(|job| job_samples::add_job(scrape, job));
+    jobs.iter().filter_map(|job| job.metrics.as_ref()).for_each(|job| user_samples::add_user_metrics(scrape, job));
+    scrape.add_dropped(&catalog::DROPPED_SERIES);
+}

@@ -1,0 +1,23 @@
+//! What a running job shows of its work: its graph, shares of time, rates and totals.
+//!
+//! - `job_graph` shows the plan as nodes and edges.
+//! - `job_metrics` turns totals into the view of the API.
+//! - `rate_window` keeps earlier readings, so that a reader gets rates.
+//! - `checkpoint_totals` and `duration_histogram` count checkpoints.
+//! - `monitored_job` is what a monitoring system sees.
+//! - `bottleneck` names the operator that slows a job down.
+
+mod bottleneck;
+mod checkpoint_totals;
+mod duration_histogram;
+mod job_graph;
+mod job_metrics;
+mod monitored_job;
+mod rate_window;
+
+pub use checkpoint_totals::CheckpointTotals;
+pub use duration_histogram::DurationHistogram;
+pub use job_graph::job_graph;
+pub use job_metrics::job_metrics;
+pub use monitored_job::{MonitoredJob, monitored_jobs};
+pub use rate_window::RateWindow;
