@@ -14,7 +14,7 @@ use serde_json::Value;
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Steps of work in a record, which take a function about a millisecond.
-const STEPS: u64 = 400_000;
+const STEPS: u64 = 1_000_000;
 
 fn push(server: &Server, name: &str) {
     let bytes = fs::read(Checkout::current().component(name).unwrap()).unwrap();
@@ -78,8 +78,8 @@ fn wait_for_bottleneck(server: &Server, job: &str) -> Value {
 fn a_slow_operator_is_the_bottleneck_behind_an_edge_and_in_a_chain() {
     let (server, dir) = Server::start_fresh("telemetry-bottleneck").unwrap();
     push(&server, "printing");
-    // Different keys, which cost the same.
-    let records: String = (0..200_000).map(|record| format!("{}\n", STEPS + record % 64)).collect();
+    // Different keys, which cost the same, and enough of them that both subtasks have as much to do.
+    let records: String = (0..200_000).map(|record| format!("{}\n", STEPS + record % 4096)).collect();
     let jobs = [
         ("edges", "key = \"value\"\nparallelism = 2", "parallelism = 1"),
         ("chain", "parallelism = 1", "parallelism = 1"),

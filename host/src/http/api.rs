@@ -8,7 +8,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 
 use super::lanes::{LanePermit, Lanes, WorkKind};
 use super::problem::Problem;
-use super::prometheus::RequestTotals;
+use super::prometheus::request_totals::RequestTotals;
 use crate::error::{Result, internal, request_invalid};
 use crate::job::Host;
 

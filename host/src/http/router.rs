@@ -20,7 +20,7 @@ use super::api::ApiState;
 use super::body::{self, BodyTimeouts};
 use super::lanes::Lanes;
 use super::problem::{self, Problem, ProblemBody};
-use super::prometheus::RequestTotals;
+use super::prometheus::request_totals::{RequestTotals, count_request};
 use super::{components, dead_letters, job_telemetry, jobs, prometheus, state};
 use crate::error::{request_invalid, request_not_found};
 use crate::job::Host;
@@ -90,7 +90,7 @@ pub(super) fn router_with(
         .layer(CsrfLayer::new().with_rejection_response(refused))
         .layer(axum::middleware::from_fn_with_state(Arc::new(allowed), allowed_hosts::check_host))
         .layer(axum::middleware::from_fn_with_state(timeouts, body::limit_body_time))
-        .layer(axum::middleware::from_fn_with_state(requests.clone(), prometheus::count_request))
+        .layer(axum::middleware::from_fn_with_state(requests.clone(), count_request))
         // `problem` logs failures, and limits the number of log lines.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(ApiState {

@@ -15,10 +15,11 @@ use super::environment::JobEnvironment;
 use super::handle::JobHandle;
 use super::ingest_endpoints::{IngestEndpoint, IngestEndpoints};
 use super::message::RunningJobCommand;
+use super::monitoring::monitored_jobs;
 use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
 use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
-use super::telemetry::{MonitoredJob, monitored_jobs};
+use super::telemetry::MonitoredJob;
 use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobEventPage,
     JobGraph, JobMetrics, JobStatus, JobSummary, ReplaysStarted, SavepointFormat, SavepointView, StoredSavepoint,

@@ -20,6 +20,7 @@ mod lifecycle;
 mod lost_records;
 mod message;
 mod metrics_view;
+mod monitoring;
 mod planning;
 mod registry;
 mod restart_policy;

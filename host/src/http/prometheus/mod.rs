@@ -10,7 +10,7 @@ mod job_samples;
 mod process_samples;
 #[cfg(test)]
 mod prometheus_tests;
-mod request_totals;
+pub(super) mod request_totals;
 mod user_samples;
 
 use axum::extract::State;
@@ -18,7 +18,6 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use self::exposition::{Exposition, SampleValue};
-pub(super) use self::request_totals::{RequestTotals, count_request};
 use super::api::{ApiState, blocking};
 use super::lanes::WorkKind;
 use super::problem::Problem;

@@ -19,5 +19,5 @@ pub use checkpoint_totals::CheckpointTotals;
 pub use duration_histogram::DurationHistogram;
 pub use job_graph::job_graph;
 pub use job_metrics::job_metrics;
-pub use monitored_job::{MonitoredJob, monitored_jobs};
+pub use monitored_job::MonitoredJob;
 pub use rate_window::RateWindow;
