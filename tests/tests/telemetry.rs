@@ -26,7 +26,8 @@ fn metrics(server: &Server, job: &str) -> Value {
 }
 
 fn operator<'a>(metrics: &'a Value, id: &str) -> &'a Value {
-    metrics["operators"].as_array().unwrap().iter().find(|operator| operator["id"] == id).unwrap()
+    // A job that does not run yet shows none.
+    metrics["operators"].as_array().unwrap().iter().find(|operator| operator["id"] == id).unwrap_or(&Value::Null)
 }
 
 fn share(metrics: &Value, id: &str, kind: &str) -> f64 {
