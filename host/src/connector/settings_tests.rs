@@ -138,9 +138,9 @@ const KAFKA_SOURCE: &[Example] = &[
     example("discover", "discover = @", "\"off\"", &[]),
     example("isolation", "isolation = @", "\"read-uncommitted\"", &[]),
     example("attributes", "attributes = @", "true", &[]),
-    example("keys", "keys = @", "true", &[]),
     example("tombstones", "format = \"raw\"\ntombstones = @", "\"keep\"", &[]),
     example("prefetch", "prefetch = @", "\"64KiB\"", &[]),
+    example("prefetch_total", "prefetch_total = @", "\"64KiB\"", &[]),
 ];
 const KAFKA_SINK: &[Example] = &[
     example("brokers", "brokers = @", "\"b:9092, c:9092\"", NO_ADDRESS),

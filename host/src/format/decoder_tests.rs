@@ -22,6 +22,7 @@ fn decoding(format: FileFormat, schema: &str) -> SourceDecoding {
         wants_raw: false,
         timestamp: None,
         record_timestamps: false,
+        record_keys: false,
         on_undecodable: UndecodablePolicy::Fail,
         keep_raw: false,
     }

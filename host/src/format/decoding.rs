@@ -26,6 +26,8 @@ pub struct SourceDecoding {
     pub timestamp: Option<TimestampSelector>,
     /// Whether the event timestamp is the one that the connector has for each record, such as that of a message.
     pub record_timestamps: bool,
+    /// Whether records carry the keys that the connector has for them.
+    pub record_keys: bool,
     /// What happens to a record of which a field or the timestamp cannot be read.
     pub on_undecodable: UndecodablePolicy,
     /// Whether records carry their original bytes and their position as attributes.
@@ -44,6 +46,7 @@ impl SourceDecoding {
             wants_raw: true,
             timestamp,
             record_timestamps: false,
+            record_keys: false,
             on_undecodable,
             keep_raw: false,
         }

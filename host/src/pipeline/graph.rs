@@ -23,6 +23,7 @@ pub(super) fn wire(text: &PipelineText<'_>, nodes: Vec<UnwiredNode<'_>>) -> Resu
     }
     let order = topological_order(text, &nodes, &edges)?;
     check_readers(text, &nodes, &edges)?;
+    let nodes = note_wanted_keys(nodes, &edges, &order);
 
     let mut new_place = vec![0; nodes.len()];
     for (new, &old) in order.iter().enumerate() {
@@ -133,6 +134,31 @@ fn check_keys(
         return Err(manifest_key(format!("`{name}` of `{}`: {why}", node.id)).at(text.location(span)));
     }
     Ok(())
+}
+
+/// Notes which sources need the keys that their connectors have for records. `order` is a topological order.
+fn note_wanted_keys<'a>(
+    mut nodes: Vec<UnwiredNode<'a>>,
+    edges: &[Vec<usize>],
+    order: &[usize],
+) -> Vec<UnwiredNode<'a>> {
+    // Whether a node at this place, or one behind it, takes keys that come with its records.
+    let mut wants = vec![false; nodes.len()];
+    for &reader in order.iter().rev() {
+        let node = &nodes[reader];
+        let keys = node.key.iter().chain(&node.second_key);
+        let takes_own = keys.into_iter().any(|(key, _)| *key == KeySelector::Emitted);
+        // A function emits keys of its own.
+        let is_function = matches!(&node.kind, NodeKind::Operator(operator) if operator.function.is_some());
+        let wanted = takes_own || (wants[reader] && !is_function);
+        edges[reader].iter().for_each(|&input| wants[input] |= wanted);
+    }
+    for (node, wants) in nodes.iter_mut().zip(wants) {
+        if let NodeKind::Source(source) = &mut node.kind {
+            source.wants_keys = wants && source.connector.record_parts().keys;
+        }
+    }
+    nodes
 }
 
 /// Sorts the nodes with Kahn's algorithm. Among nodes that are ready, the first one in the file comes first.

@@ -119,6 +119,8 @@ pub struct SourceNode {
     pub on_undecodable: UndecodablePolicy,
     /// Whether records carry their original bytes and their position as attributes, for dead letters.
     pub keep_raw: bool,
+    /// Whether a node divides its records by the keys that the connector has for them: `key = "record"`.
+    pub wants_keys: bool,
 }
 
 /// The policy for a record that a source cannot decode, because it has no proper end or an unreadable timestamp.

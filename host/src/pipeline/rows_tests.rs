@@ -213,7 +213,11 @@ fn timestamps_and_keys_of_records_need_a_connector_that_has_them() {
         let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("no source") };
         assert_eq!(source.timestamp, Some(SourceTimestamp::Record));
         assert_eq!(pipeline.nodes[1].key, Some(KeySelector::Emitted));
+        assert!(source.wants_keys);
     }
+    let pipeline = parse(log, timestamp, "value").unwrap();
+    let NodeKind::Source(source) = &pipeline.nodes[0].kind else { panic!("no source") };
+    assert!(!source.wants_keys, "nothing takes its keys");
     let error = parse("\"generator\"", timestamp, "value").unwrap_err();
     assert_eq!(error.code, "manifest-key");
     assert!(error.message.contains("no timestamps of their own"), "{error}");

@@ -69,7 +69,7 @@ pub(super) fn source(connectors: &[&Connector], section: &TomlSection<'_>) -> Re
     let on_undecodable = section.get("on_undecodable").map(|item| item.choose(&choices)).transpose()?;
     let on_undecodable = on_undecodable.unwrap_or_default();
     let keep_raw = section.get("keep_raw").map(|item| item.bool()).transpose()?.unwrap_or(false);
-    Ok(SourceNode { connector, decoding, timestamp, watermark, rate, on_undecodable, keep_raw })
+    Ok(SourceNode { connector, decoding, timestamp, watermark, rate, on_undecodable, keep_raw, wants_keys: false })
 }
 
 /// Checks that the parallelism is of use to the connector.

@@ -44,6 +44,7 @@ impl ConnectionSpec {
             security: self.security.resolve(paths)?,
             node: node.to_owned(),
             client_id,
+            policy: paths.policy.clone(),
         })
     }
 }

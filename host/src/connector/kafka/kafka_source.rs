@@ -3,7 +3,7 @@
 //! Invariants: no offset is skipped but those that hold no record, and none is read twice. The thread of the subtask never
 //! waits for a broker after [`KafkaSource::open`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use serde::{Deserialize, Serialize};
 use super::attributes::{encode_place, push_attributes};
 use super::client::{
     ConsumerSettings, KafkaConnection, KafkaConsumer, KafkaErrorKind, KafkaMessage, PartitionEvent, PartitionReader,
-    StartOffset, TopicPartition,
+    StartOffset, TopicId, TopicPartition,
 };
+use super::cluster_connection::ClusterConnection;
 use super::topics::TopicSelection;
-use super::watcher::{ClusterWatcher, FirstOffsets, Listing, WatchOrder, topic_partition};
+use super::watcher::{ClusterWatcher, Listing, topic_partition};
 use crate::clock::SharedClock;
 use crate::connector::context::ConnectorContext;
 use crate::connector::health::HealthReporter;
 use crate::connector::source::{OpenSplits, POLL_BYTES_MAX, Poll, RecordLocation, Source, SplitId};
-use crate::connector::splits::{OwnSplits, SplitOrigin};
+use crate::connector::splits::{OwnSplits, SplitName, SplitOrigin};
 use crate::error::{Error, Result, source_behind, source_missing};
 use crate::format::records::RECORD_BYTES_MAX;
 use crate::model::{Batch, Column, NO_TIMESTAMP};
-use crate::permits::{self, WaitReason};
 use crate::wakeup::Wakeup;
 
 /// The offset at which a partition begins that was found later: the oldest one.
 const EARLIEST: i64 = -2;
-/// Time that one call to the cluster may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// What to do about a topic that was deleted and created anew.
+const ANEW_HINT: &str = "start a new job without the checkpoint, or with a source of another id";
 /// Time between two reports of the lag.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// Completed checkpoints that are waited for, at most. Older ones are not committed to the group.
@@ -44,6 +44,8 @@ pub(super) struct KafkaSourceSettings {
     /// Whether each partition ends at the end that it had when the job began.
     pub(super) ends_at_latest: bool,
     pub(super) consumer: ConsumerSettings,
+    /// Bytes of all partitions of a subtask that are fetched ahead.
+    pub(super) prefetch_total_bytes: usize,
     pub(super) discover: Option<Duration>,
     pub(super) content: RecordContent,
 }
@@ -68,6 +70,8 @@ struct PartitionPosition {
     offset: i64,
     /// The offset before which the partition ends for this job.
     until: Option<i64>,
+    /// The id of the topic that the offset belongs to, if brokers have ids.
+    topic_id: Option<TopicId>,
 }
 
 impl PartitionPosition {
@@ -128,28 +132,9 @@ impl KafkaSource {
         positions: &[&[u8]],
     ) -> Result<KafkaSource> {
         let own: OwnSplits<PartitionPosition> = OwnSplits::open(context, positions)?;
-        let thread_wakeup = Wakeup::default();
-        let waker = thread_wakeup.clone();
-        let consumer =
-            KafkaConsumer::create(&settings.connection, &settings.consumer, CALL_TIMEOUT, move || waker.wake())?;
-        let consumer = Arc::new(consumer);
+        let ClusterConnection { consumer, watcher, listing } =
+            ClusterConnection::open(&settings, context, positions.is_empty())?;
         let health = context.health.clone();
-        let (subtask, parallelism) = (context.subtask, context.parallelism);
-        let order = WatchOrder {
-            node: context.node.clone(),
-            topics: settings.topics.clone(),
-            policy: context.policy.clone(),
-            clock: context.clock.clone(),
-            interval: settings.discover.filter(|_| !settings.ends_at_latest),
-            first: FirstOffsets {
-                start: positions.is_empty().then(|| settings.start.clone()),
-                with_ends: settings.ends_at_latest,
-                is_own: Box::new(move |name| name.owner(parallelism) == subtask),
-            },
-        };
-        let wakeup = context.wakeup.clone();
-        let watcher = ClusterWatcher::start(order, consumer.clone(), health.clone(), thread_wakeup, wakeup.clone())?;
-        let listing = first_listing(&watcher, context)?;
         health.healthy();
         let mut source = KafkaSource {
             node: context.node.clone(),
@@ -165,7 +150,7 @@ impl KafkaSource {
             health,
             clock: context.clock.clone(),
             lag_due_ns: 0,
-            wakeup,
+            wakeup: context.wakeup.clone(),
             failed: None,
         };
         source.begin(&listing, &settings.topics)?;
@@ -174,6 +159,7 @@ impl KafkaSource {
 
     /// Assigns the restored and the listed partitions.
     fn begin(&mut self, listing: &Listing, topics: &TopicSelection) -> Result<()> {
+        self.check_topic_ids(&listing.ids)?;
         let restored: Vec<SplitId> = self.own.open_splits().splits.to_vec();
         for &split in &restored {
             let name = self.own.name(split).clone();
@@ -187,7 +173,7 @@ impl KafkaSource {
                     "source `{}`: partition {} of topic `{}` no longer exists, so the topic was deleted and created anew",
                     self.node, name.number, name.of
                 ))
-                .hint("start a new job without the checkpoint, or with a source of another id"));
+                .hint(ANEW_HINT));
             }
             tracing::warn!(
                 source = self.node,
@@ -206,7 +192,11 @@ impl KafkaSource {
         }
         self.own.take_listed(listing.partitions.iter().cloned(), |name, origin| {
             let start = listing.starts.get(name).copied().filter(|_| origin == SplitOrigin::FirstListing);
-            Ok(PartitionPosition { offset: start.unwrap_or(EARLIEST), until: listing.ends.get(name).copied() })
+            Ok(PartitionPosition {
+                offset: start.unwrap_or(EARLIEST),
+                until: listing.ends.get(name).copied(),
+                topic_id: listing.ids.get(&name.of).copied(),
+            })
         })?;
         let all = self.own.open_splits().splits.to_vec();
         self.assign(&all)
@@ -238,13 +228,47 @@ impl KafkaSource {
         Ok(())
     }
 
+    /// Checks that the positions belong to the topics of these ids. Error: `source-behind`.
+    fn check_topic_ids(&mut self, ids: &BTreeMap<String, TopicId>) -> Result<()> {
+        for split in self.own.open_splits().splits.to_vec() {
+            let name = self.own.name(split).clone();
+            let Some(&id) = ids.get(&name.of) else { continue };
+            let position = self.own.position_mut(split);
+            if *position.topic_id.get_or_insert(id) != id {
+                return Err(source_behind(format!(
+                    "source `{}`: topic `{}` was deleted and created anew, so offset {} of partition {} is none of this topic",
+                    self.node, name.of, position.offset, name.number
+                ))
+                .hint(ANEW_HINT));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the partitions that a listing no longer has: their topic, which a pattern matched, was deleted.
+    fn close_deleted(&mut self, listed: &[SplitName]) {
+        let deleted = |open: &OpenPartition, own: &OwnSplits<PartitionPosition>| !listed.contains(own.name(open.split));
+        let KafkaSource { open, own, node, .. } = self;
+        open.retain(|partition| {
+            let is_deleted = deleted(partition, own);
+            if is_deleted {
+                let TopicPartition { topic, partition: number } = &partition.partition;
+                tracing::warn!(source = node, %topic, partition = number, "the topic was deleted and is no longer read");
+                own.close(partition.split);
+            }
+            !is_deleted
+        });
+    }
+
     /// Takes partitions that were found since.
     fn take_listings(&mut self) -> Result<()> {
         while let Some(listing) = self.watcher.take() {
-            let listing = listing.inspect_err(|error| self.failed = Some(error.clone()))?;
-            let added = self.own.take_listed(listing.partitions, |name, _| {
+            let checked = listing.and_then(|listing| self.check_topic_ids(&listing.ids).map(|()| listing));
+            let Listing { partitions, ids, .. } = checked.inspect_err(|error| self.failed = Some(error.clone()))?;
+            self.close_deleted(&partitions);
+            let added = self.own.take_listed(partitions, |name, _| {
                 tracing::info!(source = self.node, topic = name.of, partition = name.number, "a new partition is read");
-                Ok(PartitionPosition { offset: EARLIEST, until: None })
+                Ok(PartitionPosition { offset: EARLIEST, until: None, topic_id: ids.get(&name.of).copied() })
             })?;
             self.assign(&added)?;
         }
@@ -373,18 +397,6 @@ fn push(batch: &mut Batch, message: &KafkaMessage<'_>, content: RecordContent, p
     }
     if content.attributes {
         push_attributes(batch.attributes.get_or_insert_with(Column::new), place, message);
-    }
-}
-
-/// Waits for the first listing.
-fn first_listing(watcher: &ClusterWatcher, context: &ConnectorContext) -> Result<Listing> {
-    context.interrupt.subscribe(&context.wakeup);
-    loop {
-        context.interrupt.check()?;
-        if let Some(listing) = watcher.take() {
-            return listing;
-        }
-        permits::while_waiting(WaitReason::Peer, || context.wakeup.wait(Duration::from_secs(1)));
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `client` | the only module that uses librdkafka |
 //! | `connection_settings`, `security_settings` | what sources and sinks share of the pipeline file |
 //! | `source_spec` | the settings of a source, and the check at submit |
+//! | `cluster_connection` | connects one subtask of a source |
 //! | `topics` | which topics a source reads |
 //! | `watcher` | the thread that waits for the cluster: connects, looks up offsets, lists partitions |
 //! | `kafka_source` | partitions as splits, offsets as positions |
@@ -16,6 +17,7 @@
 
 mod attributes;
 mod client;
+mod cluster_connection;
 mod connection_settings;
 mod direct_sink;
 mod kafka_source;

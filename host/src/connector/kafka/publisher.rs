@@ -5,11 +5,15 @@
 
 use std::time::Duration;
 
-use super::client::{GroupMarker, KafkaConnection, KafkaError, KafkaErrorKind, KafkaProducer, ProducerSettings};
+use super::client::{
+    ADDRESS_HINT, GroupMarker, KafkaConnection, KafkaError, KafkaErrorKind, KafkaProducer, ProducerSettings,
+};
 use super::connection_settings::ConnectionSpec;
 use crate::access::PipelinePaths;
+use crate::clock::SharedClock;
+use crate::connector::health::HealthReporter;
 use crate::connector::outbox::{OutboxPeer, Parts, Publisher, Trouble};
-use crate::error::{Error, Result, peer_denied, sink_unwritable};
+use crate::error::{Error, Result, address_denied, peer_denied, sink_unwritable};
 use crate::model::Interrupt;
 
 /// Time of one call to the cluster, after which an interrupt is heard.
@@ -22,6 +26,8 @@ const SENT_BETWEEN: u64 = 1024;
 const ROOM: Duration = Duration::from_millis(5);
 /// Pause while the last records are on their way.
 const FLUSH: Duration = Duration::from_millis(1);
+/// Time without an answer after which the wait is reported.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// The topic of a sink.
 pub(super) struct KafkaPeer {
@@ -33,6 +39,8 @@ pub(super) struct KafkaPeer {
     pub(super) transaction_timeout: Duration,
     pub(super) topic: String,
     pub(super) interrupt: Interrupt,
+    pub(super) health: HealthReporter,
+    pub(super) clock: SharedClock,
 }
 
 impl KafkaPeer {
@@ -56,6 +64,8 @@ impl OutboxPeer for KafkaPeer {
             marker: GroupMarker::create(&connection, identity, &self.topic).map_err(trouble)?,
             topic: self.topic.clone(),
             interrupt: self.interrupt.clone(),
+            health: self.health.clone(),
+            clock: self.clock.clone(),
         }))
     }
 }
@@ -70,14 +80,44 @@ struct KafkaPublisher {
     marker: GroupMarker,
     topic: String,
     interrupt: Interrupt,
+    health: HealthReporter,
+    clock: SharedClock,
+}
+
+/// A wait for the broker, which is reported when it lasts. The end of the publication ends the report.
+struct BrokerWait {
+    /// Records that were not delivered when the broker last answered.
+    undelivered: i32,
+    /// When the broker last answered, or when the wait began.
+    since_ns: u64,
 }
 
 impl KafkaPublisher {
+    fn begin_wait(&self) -> BrokerWait {
+        BrokerWait { undelivered: self.producer.undelivered(), since_ns: self.clock.monotonic_ns() }
+    }
+
+    /// Goes on waiting. Error: the interrupt.
+    fn wait_on(&self, wait: &mut BrokerWait) -> Result<(), Trouble> {
+        self.interrupt.check().map_err(Trouble::Retry)?;
+        let (undelivered, now_ns) = (self.producer.undelivered(), self.clock.monotonic_ns());
+        if undelivered != wait.undelivered {
+            *wait = BrokerWait { undelivered, since_ns: now_ns };
+        } else if let Some(error) = self.producer.state().error() {
+            self.health.down(&error.message);
+        } else if now_ns.saturating_sub(wait.since_ns) >= SILENT.as_nanos() as u64 {
+            self.health
+                .down("nothing is delivered for five seconds: the broker does not answer, or the topic is missing");
+        }
+        Ok(())
+    }
+
     /// Repeats a step that resumes after its timeout.
     fn finish(&self, mut step: impl FnMut(&Self) -> Result<(), KafkaError>) -> Result<(), Trouble> {
+        let mut wait = self.begin_wait();
         let mut steps = 0;
         loop {
-            self.interrupt.check().map_err(Trouble::Retry)?;
+            self.wait_on(&mut wait)?;
             match step(self) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_retriable() && steps < STEPS_MAX && self.producer.state().error().is_none() => {
@@ -91,8 +131,9 @@ impl KafkaPublisher {
     fn send_all(&self, parts: &mut dyn Parts) -> Result<(), Trouble> {
         let mut sent: u64 = 0;
         parts.for_each(&mut |record| {
+            let mut wait = None;
             while !self.producer.send(&self.topic, record).map_err(trouble)? {
-                self.interrupt.check().map_err(Trouble::Retry)?;
+                self.wait_on(wait.get_or_insert_with(|| self.begin_wait()))?;
                 self.producer.serve(ROOM).map_err(trouble)?;
             }
             sent += 1;
@@ -102,8 +143,9 @@ impl KafkaPublisher {
             }
             Ok(())
         })?;
+        let mut wait = self.begin_wait();
         while !self.producer.is_flushed().map_err(trouble)? {
-            self.interrupt.check().map_err(Trouble::Retry)?;
+            self.wait_on(&mut wait)?;
             std::thread::sleep(FLUSH);
         }
         Ok(())
@@ -141,7 +183,7 @@ pub(super) fn trouble(error: KafkaError) -> Trouble {
     let error = sink_error(error);
     match kind {
         KafkaErrorKind::Fenced => Trouble::Fenced(error),
-        KafkaErrorKind::Denied | KafkaErrorKind::Rejected => Trouble::Fatal(error),
+        KafkaErrorKind::Denied | KafkaErrorKind::AddressDenied | KafkaErrorKind::Rejected => Trouble::Fatal(error),
         // A topic that is missing may be created again; nothing is lost meanwhile.
         KafkaErrorKind::Unreachable | KafkaErrorKind::Missing | KafkaErrorKind::OutOfRange | KafkaErrorKind::Other => {
             Trouble::Retry(error)
@@ -156,6 +198,7 @@ pub(super) fn sink_error(error: KafkaError) -> Error {
             "correct `security`, or let the broker's administrator grant Write and Describe on the topic and on the transactional id, and \
              Read on the group of the same name",
         ),
+        KafkaErrorKind::AddressDenied => address_denied(error.message).hint(ADDRESS_HINT),
         KafkaErrorKind::Rejected => sink_unwritable(error.message)
             .hint("the broker refuses the record: see `max.message.bytes` and the other settings of the topic"),
         _ => sink_unwritable(error.message).hint("check that the topic exists and that a broker answers"),

@@ -110,7 +110,7 @@ pub(super) fn read(section: &TomlSection<'_>) -> Result<Box<dyn SinkSettings>> {
 
 impl KafkaSinkSpec {
     fn peer(&self, context: &ConnectorContext) -> KafkaPeer {
-        let ConnectorContext { job_id, node, subtask, base_dir, policy, interrupt, .. } = context;
+        let ConnectorContext { job_id, node, subtask, base_dir, policy, interrupt, health, clock, .. } = context;
         KafkaPeer {
             connection: self.connection.clone(),
             paths: PipelinePaths { base_dir: base_dir.clone(), policy: policy.clone() },
@@ -120,6 +120,8 @@ impl KafkaSinkSpec {
             transaction_timeout: self.transaction_timeout,
             topic: self.topic.clone(),
             interrupt: interrupt.clone(),
+            health: health.clone(),
+            clock: clock.clone(),
         }
     }
 }
@@ -146,7 +148,7 @@ impl SinkSpec for KafkaSinkSpec {
     fn check(&self, paths: &PipelinePaths) -> Result<()> {
         let connection = self.connection.resolve(paths, "", "cofferdam-check".to_owned())?;
         let group = "cofferdam-check".to_owned();
-        let settings = ConsumerSettings { group, is_committed_only: true, prefetch_kib: 64 };
+        let settings = ConsumerSettings { group, is_committed_only: true, prefetch_bytes: 0 };
         let consumer = KafkaConsumer::create(&connection, &settings, CHECK_TIMEOUT, || {})?;
         match consumer.fetch_topics(Some(&self.topic)) {
             Ok(fetched) => fetched.brokers.iter().try_for_each(|broker| paths.policy.check_address(broker)),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::client::{ConsumerSettings, FetchedTopics, KafkaConsumer, StartOffset};
+use super::client::{ConsumerSettings, FetchedTopics, KafkaConsumer, PREFETCH_BYTES_MIN, StartOffset};
 use super::connection_settings::ConnectionSpec;
 use super::kafka_source::{KafkaSource, KafkaSourceSettings, RecordContent};
 use super::security_settings::{MECHANISMS, PROTOCOLS};
@@ -30,9 +30,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("discover", SettingKind::Duration { min_ms: 100, max_ms: u64::MAX }, "`\"30s\"`"),
     Setting::new("isolation", SettingKind::Choice(&["read-committed", "read-uncommitted"]), "`\"read-committed\"`"),
     Setting::new("attributes", SettingKind::Boolean, "`false`"),
-    Setting::new("keys", SettingKind::Boolean, "`false`"),
     Setting::new("tombstones", SettingKind::Choice(&["skip", "keep"]), "`\"skip\"`"),
     Setting::new("prefetch", SettingKind::Size { min: 64 << 10, max: 1 << 30 }, "`\"4MiB\"`"),
+    Setting::new("prefetch_total", SettingKind::Size { min: 64 << 10, max: 1 << 40 }, "`\"64MiB\"`"),
     Setting::new("security", SettingKind::Table, "plaintext"),
     Setting::required("security.protocol", SettingKind::Choice(PROTOCOLS)),
     Setting::new("security.ca", SettingKind::Path, "those of the system"),
@@ -45,6 +45,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 const DISCOVER: Duration = Duration::from_secs(30);
 const PREFETCH_BYTES: usize = 4 << 20;
+const PREFETCH_TOTAL_BYTES: usize = 64 << 20;
 /// Time that a check at submit may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -62,9 +63,9 @@ struct KafkaSourceSpec {
     discover: Option<Duration>,
     is_committed_only: bool,
     attributes: bool,
-    keys: bool,
     tombstones: bool,
     prefetch_bytes: usize,
+    prefetch_total_bytes: usize,
 }
 
 /// Reads `[source.ID]` with `connector = "kafka"`.
@@ -105,12 +106,15 @@ pub(super) fn read(section: &TomlSection<'_>) -> Result<Box<dyn SourceSettings>>
         group,
         discover,
         is_committed_only: isolation.transpose()?.unwrap_or(true),
-        keys: section.get("keys").map(|item| item.bool()).transpose()?.unwrap_or(false),
         attributes: section.get("attributes").map(|item| item.bool()).transpose()?.unwrap_or(false),
         tombstones,
         prefetch_bytes: match section.get("prefetch") {
-            Some(item) => item.bytes(64 << 10, 1 << 30)?,
+            Some(item) => item.bytes(PREFETCH_BYTES_MIN as u64, 1 << 30)?,
             None => PREFETCH_BYTES,
+        },
+        prefetch_total_bytes: match section.get("prefetch_total") {
+            Some(item) => item.bytes(PREFETCH_BYTES_MIN as u64, 1 << 40)?,
+            None => PREFETCH_TOTAL_BYTES,
         },
     }))
 }
@@ -206,7 +210,7 @@ impl KafkaSourceSpec {
         ConsumerSettings {
             group: group.to_owned(),
             is_committed_only: self.is_committed_only,
-            prefetch_kib: self.prefetch_bytes >> 10,
+            prefetch_bytes: self.prefetch_bytes,
         }
     }
 
@@ -253,7 +257,7 @@ impl SourceSpec for KafkaSourceSpec {
     }
 
     fn record_parts(&self) -> RecordParts {
-        RecordParts { timestamps: true, keys: self.keys }
+        RecordParts { timestamps: true, keys: true }
     }
 
     fn location_key(&self) -> &'static str {
@@ -287,11 +291,12 @@ impl SourceSpec for KafkaSourceSpec {
             start: self.start.clone(),
             ends_at_latest: self.ends_at_latest,
             consumer: self.consumer_settings(self.group.as_deref().unwrap_or(&default_group)),
+            prefetch_total_bytes: self.prefetch_total_bytes,
             discover: self.discover,
             content: RecordContent {
                 timestamps: decoding.record_timestamps,
                 attributes: self.attributes,
-                keys: self.keys,
+                keys: decoding.record_keys,
                 tombstones: self.tombstones,
             },
         };

@@ -2,14 +2,14 @@
 //!
 //! The subtask's own thread never waits for a broker once the source is open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::client::{FetchedTopics, KafkaConsumer, KafkaError, KafkaErrorKind, StartOffset, TopicPartition};
+use super::client::{FetchedTopics, KafkaConsumer, KafkaError, KafkaErrorKind, StartOffset, TopicId, TopicPartition};
 use super::topics::{TopicSelection, matches};
 use crate::access::AccessPolicy;
 use crate::clock::SharedClock;
@@ -51,6 +51,8 @@ pub(super) struct Listing {
     pub(super) partitions: Vec<SplitName>,
     pub(super) starts: BTreeMap<SplitName, i64>,
     pub(super) ends: BTreeMap<SplitName, i64>,
+    /// The ids of the topics, as far as the brokers have ids.
+    pub(super) ids: BTreeMap<String, TopicId>,
 }
 
 /// The thread, as its source sees it. It ends when this is dropped.
@@ -86,6 +88,7 @@ impl ClusterWatcher {
             stop: stop.clone(),
             poked: poked.clone(),
             is_down: false,
+            known: BTreeSet::new(),
         };
         let thread = std::thread::Builder::new().name(format!("kafka {}", task.order.node));
         thread.spawn(move || task.run()).map_err(|cause| internal(format!("cannot start a thread: {cause}")))?;
@@ -122,6 +125,8 @@ struct WatchTask {
     poked: Arc<AtomicBool>,
     clock: SharedClock,
     is_down: bool,
+    /// The topics of the last listing.
+    known: BTreeSet<String>,
 }
 
 impl WatchTask {
@@ -132,6 +137,10 @@ impl WatchTask {
         while !self.stop.load(Ordering::SeqCst) {
             self.consumer.serve();
             self.report_health();
+            if let Some(refused) = self.consumer.state().refused_address() {
+                self.send(Err(refused.into_source_error().context(format!("source `{}`", self.order.node))));
+                return;
+            }
             let now_ns = self.clock.monotonic_ns();
             if self.poked.swap(false, Ordering::SeqCst) && !is_first {
                 due_ns = due_ns.min(Some(now_ns)).or(Some(now_ns));
@@ -147,6 +156,7 @@ impl WatchTask {
             match outcome {
                 Ok(listing) => {
                     (is_first, missing_since_ns) = (false, None);
+                    self.known = listing.partitions.iter().map(|name| name.of.clone()).collect();
                     self.send(Ok(listing));
                     due_ns = self.order.interval.map(|interval| now_ns.saturating_add(interval.as_nanos() as u64));
                 }
@@ -155,10 +165,15 @@ impl WatchTask {
                     due_ns = Some(retry_ns);
                 }
                 // A broker that has just started may not know its topics yet.
-                Err(WatchError::Missing(_))
+                Err(WatchError::Missing(_) | WatchError::Fewer)
                     if now_ns < *missing_since_ns.get_or_insert(now_ns) + MISSING_MAX.as_nanos() as u64 =>
                 {
                     due_ns = Some(retry_ns);
+                }
+                Err(WatchError::Fewer) => {
+                    // The next listing is taken as it is.
+                    self.known.clear();
+                    due_ns = Some(now_ns);
                 }
                 Err(WatchError::Missing(error) | WatchError::Fatal(error)) => {
                     self.send(Err(error));
@@ -206,6 +221,13 @@ impl WatchTask {
         let partitions =
             fetched.topics.iter().flat_map(|(topic, all)| all.iter().filter_map(move |&one| name(topic, one)));
         let mut listing = Listing { partitions: partitions.collect(), ..Listing::default() };
+        let topics: BTreeSet<&str> = listing.partitions.iter().map(|name| name.of.as_str()).collect();
+        if self.known.iter().any(|topic| !topics.contains(topic.as_str())) {
+            return Err(WatchError::Fewer);
+        }
+        let topics: Vec<&str> = topics.into_iter().collect();
+        listing.ids =
+            self.consumer.topic_ids(&topics, fetched.answering_broker).map_err(|error| self.classify(error))?;
         if is_first {
             self.look_up(&mut listing)?;
         }
@@ -225,7 +247,7 @@ impl WatchTask {
         for name in names {
             let fetched = self.consumer.fetch_topics(Some(name)).map_err(|error| self.classify(error))?;
             all.topics.extend(fetched.topics);
-            all.brokers = fetched.brokers;
+            (all.brokers, all.answering_broker) = (fetched.brokers, fetched.answering_broker);
         }
         Ok(all)
     }
@@ -261,6 +283,8 @@ enum WatchError {
     Retry(KafkaError),
     /// A topic does not exist.
     Missing(Error),
+    /// A topic that the pattern matched no longer exists.
+    Fewer,
     Fatal(Error),
 }
 

@@ -2,7 +2,9 @@
 
 use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 
-use crate::error::{Error, peer_denied, peer_unreachable, source_behind, source_failed, source_missing};
+use crate::error::{
+    Error, address_denied, peer_denied, peer_unreachable, source_behind, source_failed, source_missing,
+};
 
 /// What a caller does about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub(crate) enum KafkaErrorKind {
     Unreachable,
     /// The broker refuses the credentials, the certificate or the operation.
     Denied,
+    /// The server's operator does not allow an address that a broker names.
+    AddressDenied,
     /// There is no such topic or partition.
     Missing,
     /// The partition does not hold the requested offset.
@@ -68,12 +72,17 @@ impl KafkaError {
             KafkaErrorKind::Denied => {
                 peer_denied(message).hint("correct `security`, or let the broker's administrator grant the operation")
             }
+            KafkaErrorKind::AddressDenied => address_denied(message).hint(ADDRESS_HINT),
             KafkaErrorKind::Missing => source_missing(message).hint("create the topic, or correct its name"),
             KafkaErrorKind::OutOfRange => source_behind(message),
             KafkaErrorKind::Fenced | KafkaErrorKind::Rejected | KafkaErrorKind::Other => source_failed(message),
         }
     }
 }
+
+/// What to do about [`KafkaErrorKind::AddressDenied`].
+pub(crate) const ADDRESS_HINT: &str =
+    "start the server with --allow-address for all addresses in the brokers' `advertised.listeners`";
 
 fn kind(code: RDKafkaErrorCode) -> KafkaErrorKind {
     use RDKafkaErrorCode as Code;
@@ -111,9 +120,11 @@ fn kind(code: RDKafkaErrorCode) -> KafkaErrorKind {
         | Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed
         | Code::SecurityDisabled => KafkaErrorKind::Denied,
-        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
-            KafkaErrorKind::Missing
-        }
+        Code::UnknownTopic
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownTopicId
+        | Code::UnknownPartition
+        | Code::InvalidTopic => KafkaErrorKind::Missing,
         Code::OffsetOutOfRange | Code::AutoOffsetReset => KafkaErrorKind::OutOfRange,
         Code::MessageSizeTooLarge
         | Code::InvalidMessageSize

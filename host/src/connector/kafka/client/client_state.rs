@@ -12,6 +12,10 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::client_error::{KafkaError, KafkaErrorKind};
+use crate::access::AccessPolicy;
+
+/// Time after which a broker that owes an answer and sends nothing is reported, in microseconds.
+const SILENT_US: i64 = 4_000_000;
 
 /// What one client knows about its cluster. Clones share it.
 #[derive(Clone, Default)]
@@ -28,6 +32,19 @@ struct Reported {
     ends: HashMap<String, HashMap<i32, i64>>,
     /// Whether a failed commit of offsets was logged.
     has_logged_commit: bool,
+    /// The first address that was refused.
+    refused: Option<KafkaError>,
+    /// Brokers that owe an answer, by name.
+    waiting: HashMap<String, AwaitedAnswer>,
+}
+
+/// A broker that owes an answer.
+#[derive(Clone, Copy)]
+struct AwaitedAnswer {
+    /// Number of answers received before.
+    answers: u64,
+    /// When it was first seen to owe one, on librdkafka's clock.
+    since_us: i64,
 }
 
 impl ClientState {
@@ -37,9 +54,20 @@ impl ClientState {
         reported.error.clone().filter(|_| !reported.is_connected)
     }
 
-    /// Returns the last error if the broker refuses the client.
+    /// Returns the last error if the broker refuses the client, or if the client must not connect to a broker.
     pub(super) fn denial(&self) -> Option<KafkaError> {
-        self.error().filter(|error| error.kind == KafkaErrorKind::Denied)
+        self.refused_address().or_else(|| self.error().filter(|error| error.kind == KafkaErrorKind::Denied))
+    }
+
+    /// Returns the error of the first address that was refused. It is final: the client does not connect there.
+    pub(crate) fn refused_address(&self) -> Option<KafkaError> {
+        self.shared.lock().refused.clone()
+    }
+
+    /// Notes that an address was refused.
+    pub(super) fn note_refused(&self, why: &str) {
+        let error = || KafkaError::new(KafkaErrorKind::AddressDenied, format!("a broker names an address: {why}"));
+        self.shared.lock().refused.get_or_insert_with(error);
     }
 
     /// Calls `visit` with the end of each partition that is known.
@@ -67,7 +95,9 @@ impl ClientState {
 
     fn note_statistics(&self, statistics: &Statistics) {
         let mut reported = self.shared.lock();
-        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+        if let Some(error) = reported.silent_broker(statistics) {
+            (reported.is_connected, reported.error) = (false, Some(error));
+        } else if statistics.brokers.values().any(|broker| broker.state == "UP") {
             reported.is_connected = true;
             reported.error = None;
         }
@@ -79,9 +109,30 @@ impl ClientState {
     }
 }
 
+impl Reported {
+    /// Returns an error if a connected broker owes an answer for long. Its connection may stand for minutes.
+    fn silent_broker(&mut self, statistics: &Statistics) -> Option<KafkaError> {
+        let mut waiting = HashMap::new();
+        let mut silent = None;
+        for broker in statistics.brokers.values().filter(|broker| broker.state == "UP" && broker.waitresp_cnt > 0) {
+            let fresh = AwaitedAnswer { answers: broker.rx, since_us: statistics.ts };
+            let earlier = self.waiting.get(&broker.name).filter(|earlier| earlier.answers == broker.rx);
+            let awaited = earlier.copied().unwrap_or(fresh);
+            if statistics.ts.saturating_sub(awaited.since_us) >= SILENT_US {
+                silent = Some(format!("the broker {} is connected, but does not answer", broker.nodename));
+            }
+            waiting.insert(broker.name.clone(), awaited);
+        }
+        self.waiting = waiting;
+        silent.map(|message| KafkaError::new(KafkaErrorKind::Unreachable, message))
+    }
+}
+
 /// The callbacks of one client.
 pub(super) struct StateContext {
     pub(super) state: ClientState,
+    /// Decides which brokers the client may connect to.
+    pub(super) policy: AccessPolicy,
     /// The node that the client belongs to, for the log.
     pub(super) node: String,
 }
@@ -117,5 +168,53 @@ impl ConsumerContext for StateContext {
                 error.message
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::statistics::Broker;
+
+    use super::*;
+
+    fn statistics(ts: i64, brokers: &[(&str, &str, i64, u64)]) -> Statistics {
+        let broker = |&(name, state, waitresp_cnt, rx): &(&str, &str, i64, u64)| {
+            let (name, state) = (name.to_owned(), state.to_owned());
+            (name.clone(), Broker { nodename: name.clone(), name, state, waitresp_cnt, rx, ..Broker::default() })
+        };
+        Statistics { ts, brokers: brokers.iter().map(broker).collect(), ..Statistics::default() }
+    }
+
+    #[test]
+    fn a_connected_broker_that_does_not_answer_is_an_error_until_it_answers() {
+        let state = ClientState::default();
+        let mut ts = 0;
+        let mut note = |brokers: &[(&str, &str, i64, u64)]| {
+            ts += 2_000_000;
+            state.note_statistics(&statistics(ts, brokers));
+            state.error().map(|error| error.message)
+        };
+        // An idle broker owes nothing, and one that answers owes for less than two reports.
+        for answers in 0..5 {
+            assert_eq!(note(&[("a:1", "UP", 0, 7), ("b:1", "UP", 1, answers)]), None);
+        }
+        assert_eq!(note(&[("a:1", "UP", 1, 7), ("b:1", "UP", 1, 9)]), None);
+        assert_eq!(note(&[("a:1", "UP", 1, 7), ("b:1", "UP", 1, 10)]), None);
+        let error = note(&[("a:1", "UP", 1, 7), ("b:1", "UP", 1, 11)]).unwrap();
+        assert!(error.contains("a:1"), "{error}");
+        assert_eq!(note(&[("a:1", "UP", 1, 8), ("b:1", "UP", 1, 12)]), None);
+    }
+
+    #[test]
+    fn a_refused_address_stays_an_error_while_other_brokers_answer() {
+        let state = ClientState::default();
+        state.note_refused("first");
+        state.note_refused("second");
+        state.note_statistics(&statistics(1, &[("a:1", "UP", 0, 1)]));
+        assert_eq!(state.error().map(|error| error.message), None);
+        let error = state.refused_address().unwrap();
+        assert_eq!(error.kind, KafkaErrorKind::AddressDenied);
+        assert!(error.message.contains("first"), "{}", error.message);
+        assert_eq!(state.denial().map(|error| error.kind), Some(KafkaErrorKind::AddressDenied));
     }
 }

@@ -6,6 +6,8 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use super::client_error::{KafkaError, KafkaErrorKind};
+use super::client_state::{ClientState, StateContext};
+use crate::access::AccessPolicy;
 use crate::error::{Error, Result, internal};
 
 /// What librdkafka must have been built with. Its build leaves a feature out in silence if it cannot have it.
@@ -21,6 +23,8 @@ pub(crate) struct KafkaConnection {
     pub(crate) node: String,
     /// Names the client in the broker's log.
     pub(crate) client_id: String,
+    /// Decides which brokers the client may connect to.
+    pub(crate) policy: AccessPolicy,
 }
 
 /// Encryption and authentication, with the contents of all files and secrets.
@@ -100,12 +104,16 @@ impl SaslMechanism {
 }
 
 impl KafkaConnection {
-    /// Returns the settings that consumers and producers share.
+    /// Returns the callbacks of a client, which report to `state`.
+    pub(super) fn context(&self, state: &ClientState) -> StateContext {
+        StateContext { state: state.clone(), policy: self.policy.clone(), node: self.node.clone() }
+    }
+
+    /// Returns the settings that consumers and producers share. The brokers are added later, see `allowed_brokers`.
     pub(super) fn config(&self) -> Result<ClientConfig> {
         check_features()?;
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Info);
-        config.set("bootstrap.servers", &self.brokers);
         config.set("client.id", &self.client_id);
         config.set("allow.auto.create.topics", "false");
         config.set("socket.keepalive.enable", "true");

@@ -1,6 +1,6 @@
 //! A consumer with the partitions that it is given. It joins no consumer group: checkpoints hold the offsets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +9,20 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::allowed_brokers::add_allowed_brokers;
 use super::client_error::{KafkaError, KafkaErrorKind, KafkaOutcome};
 use super::client_state::{ClientState, StateContext};
 use super::connection::{KafkaConnection, creation_error};
 use super::partition_reader::PartitionReader;
+use super::topic_ids::{TopicId, topic_ids};
 use crate::error::Result;
 
 /// The offset from which the oldest record is read, whatever its offset is.
 const EARLIEST: i64 = -2;
+/// The least that is fetched ahead of a partition.
+pub(crate) const PREFETCH_BYTES_MIN: usize = 64 << 10;
+/// The most that one fetch adds to a partition.
+const FETCH_BYTES_MAX: usize = 1 << 20;
 /// Time in which the reports of librdkafka are taken.
 const SERVED_FOR: Duration = Duration::from_millis(2);
 
@@ -27,8 +33,8 @@ pub(crate) struct ConsumerSettings {
     pub(crate) group: String,
     /// Whether only records of committed transactions are read.
     pub(crate) is_committed_only: bool,
-    /// Records of one partition that are fetched ahead, in KiB.
-    pub(crate) prefetch_kib: usize,
+    /// Bytes of one partition that are fetched ahead.
+    pub(crate) prefetch_bytes: usize,
 }
 
 /// A partition of a topic.
@@ -58,6 +64,8 @@ pub(crate) struct FetchedTopics {
     pub(crate) brokers: Vec<String>,
     /// The partitions of each topic.
     pub(crate) topics: Vec<(String, Vec<i32>)>,
+    /// The id of a broker that was up.
+    pub(crate) answering_broker: Option<i32>,
 }
 
 /// A connected consumer. Calls that ask the cluster block.
@@ -84,15 +92,18 @@ impl KafkaConsumer {
         config.set("auto.offset.reset", "error");
         config.set("enable.partition.eof", "true").set("check.crcs", "true");
         config.set("isolation.level", if settings.is_committed_only { "read_committed" } else { "read_uncommitted" });
-        config.set("queued.max.messages.kbytes", settings.prefetch_kib.to_string());
+        let prefetch_bytes = settings.prefetch_bytes.max(PREFETCH_BYTES_MIN);
+        config.set("queued.max.messages.kbytes", (prefetch_bytes >> 10).to_string());
+        // A fetch begins while less waits, so it may add as much again. A longer record is fetched alone.
+        config.set("fetch.message.max.bytes", prefetch_bytes.min(FETCH_BYTES_MAX).to_string());
         // The number of kilobytes alone decides. The pause after a full queue is a second by default.
         config.set("queued.min.messages", "1000000").set("fetch.queue.backoff.ms", "2");
         config.set("fetch.error.backoff.ms", "100");
         let state = ClientState::default();
-        let context = StateContext { state: state.clone(), node: connection.node.clone() };
-        let created = config.create_with_context::<_, BaseConsumer<StateContext>>(context);
+        let created = config.create_with_context::<_, BaseConsumer<StateContext>>(connection.context(&state));
         let mut consumer = created.map_err(|error| creation_error(&error).into_source_error())?;
         consumer.set_nonempty_callback(wake);
+        add_allowed_brokers(consumer.client(), &connection.brokers).map_err(KafkaError::into_source_error)?;
         Ok(KafkaConsumer { consumer: Arc::new(consumer), state, timeout })
     }
 
@@ -143,7 +154,15 @@ impl KafkaConsumer {
             topics.push((found.name().to_owned(), found.partitions().iter().map(|one| one.id()).collect()));
         }
         let brokers = fetched.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect();
-        Ok(FetchedTopics { brokers, topics })
+        // A broker of `brokers` is not known by its id yet.
+        let first = fetched.brokers().first().map(|broker| broker.id());
+        let answering_broker = Some(fetched.orig_broker_id()).filter(|id| *id >= 0).or(first);
+        Ok(FetchedTopics { brokers, topics, answering_broker })
+    }
+
+    /// Returns the ids of the topics that exist, as far as the brokers have ids.
+    pub(crate) fn topic_ids(&self, topics: &[&str], broker: Option<i32>) -> KafkaOutcome<BTreeMap<String, TopicId>> {
+        topic_ids(self.consumer.client(), topics, broker, self.timeout)
     }
 
     /// Returns the offsets at which to begin. The earliest is not looked up, so that nothing is lost meanwhile.

@@ -1,4 +1,4 @@
-//! Takes messages from the queue of a partition, many at a time: the only unsafe code of the connector.
+//! Takes messages from the queue of a partition, many at a time.
 //!
 //! The crate's own `poll` costs 220 ns for each message and allocates; a batch costs 55 ns
 //! (docs/decisions/0108-rdkafka.md). What is unsafe is the use of librdkafka's pointers: a message is valid until it is

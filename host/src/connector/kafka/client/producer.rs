@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::allowed_brokers::{CheckedContext, add_allowed_brokers};
 use super::client_error::{KafkaError, KafkaErrorKind, KafkaOutcome};
 use super::client_state::{ClientState, StateContext};
 use super::connection::{KafkaConnection, creation_error};
@@ -104,6 +105,12 @@ impl ClientContext for DeliveryContext {
     }
 }
 
+impl CheckedContext for DeliveryContext {
+    fn state_context(&self) -> &StateContext {
+        &self.inner
+    }
+}
+
 impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = ();
 
@@ -137,6 +144,8 @@ impl KafkaProducer {
         match &settings.transactions {
             Some((id, timeout)) => {
                 config.set("transactional.id", id).set("transaction.timeout.ms", timeout.as_millis().to_string());
+                // Nobody takes reports between two publications.
+                config.set("statistics.interval.ms", "0");
             }
             // A broker that is away for long is no failure of a record.
             None => {
@@ -144,9 +153,11 @@ impl KafkaProducer {
             }
         }
         let state = ClientState::default();
-        let inner = StateContext { state: state.clone(), node: connection.node.clone() };
-        let producer = config.create_with_context(DeliveryContext { inner, failure: Mutex::default() });
-        Ok(KafkaProducer { producer: producer.map_err(|error| creation_error(&error))?, state })
+        let context = DeliveryContext { inner: connection.context(&state), failure: Mutex::default() };
+        let producer: Result<BaseProducer<DeliveryContext>, _> = config.create_with_context(context);
+        let producer = producer.map_err(|error| creation_error(&error))?;
+        add_allowed_brokers(producer.client(), &connection.brokers)?;
+        Ok(KafkaProducer { producer, state })
     }
 
     /// Returns what the client reports.
@@ -172,9 +183,13 @@ impl KafkaProducer {
         }
     }
 
-    /// Handles what librdkafka reports. Waits for as long as given. Error: a record was not delivered.
+    /// Handles what librdkafka reports. Waits for as long as given. Errors: a record was not delivered, or the address of a broker is
+    /// refused.
     pub(crate) fn serve(&self, wait: Duration) -> KafkaOutcome<()> {
         self.producer.poll(wait);
+        if let Some(refused) = self.state.refused_address() {
+            return Err(refused);
+        }
         match self.producer.context().failure.lock().clone() {
             Some(failure) => Err(failure),
             None => Ok(()),
@@ -188,13 +203,19 @@ impl KafkaProducer {
         Ok(self.producer.in_flight_count() == 0 || self.producer.flush(Duration::ZERO).is_ok())
     }
 
+    /// Returns the number of records that were handed over and not delivered.
+    pub(crate) fn undelivered(&self) -> i32 {
+        self.producer.in_flight_count()
+    }
+
     /// Fences older producers of the transactional id and aborts what they left open. Resumes after a timeout.
     pub(crate) fn init_transactions(&self, timeout: Duration) -> KafkaOutcome<()> {
         self.transaction_step("cannot take over the transactional id", |producer| producer.init_transactions(timeout))
     }
 
     pub(crate) fn begin_transaction(&self) -> KafkaOutcome<()> {
-        self.transaction_step("cannot begin a transaction", Producer::begin_transaction)
+        // Asks no broker.
+        self.producer.begin_transaction().map_err(|error| self.failure_of("cannot begin a transaction", &error))
     }
 
     /// Adds the offset of a group to the transaction.
@@ -217,7 +238,9 @@ impl KafkaProducer {
         doing: &str,
         step: impl FnOnce(&BaseProducer<DeliveryContext>) -> rdkafka::error::KafkaResult<()>,
     ) -> KafkaOutcome<()> {
-        step(&self.producer).map_err(|error| self.failure_of(doing, &error))
+        step(&self.producer).map_err(|error| self.failure_of(doing, &error))?;
+        self.state.note_answer();
+        Ok(())
     }
 
     /// Describes an error. A fatal error of the producer says more than what it made fail.
@@ -241,6 +264,7 @@ impl KafkaProducer {
 /// A committed offset of a group that no consumer joins: the marker of a producer's transactions.
 pub(crate) struct GroupMarker {
     consumer: BaseConsumer<StateContext>,
+    state: ClientState,
     topic: String,
 }
 
@@ -251,9 +275,13 @@ impl GroupMarker {
         let mut config = config.map_err(|error| KafkaError::new(KafkaErrorKind::Other, error.message))?;
         config.set("group.id", group).set("enable.auto.commit", "false");
         config.set("isolation.level", "read_committed");
-        let context = StateContext { state: ClientState::default(), node: connection.node.clone() };
-        let consumer = config.create_with_context(context).map_err(|error| creation_error(&error))?;
-        Ok(GroupMarker { consumer, topic: topic.to_owned() })
+        // Nobody takes reports between two publications.
+        config.set("statistics.interval.ms", "0");
+        let state = ClientState::default();
+        let consumer: Result<BaseConsumer<StateContext>, _> = config.create_with_context(connection.context(&state));
+        let consumer = consumer.map_err(|error| creation_error(&error))?;
+        add_allowed_brokers(consumer.client(), &connection.brokers)?;
+        Ok(GroupMarker { consumer, state, topic: topic.to_owned() })
     }
 
     fn list(&self, offset: Offset) -> KafkaOutcome<TopicPartitionList> {
@@ -266,7 +294,10 @@ impl GroupMarker {
     /// Returns the offset of committed transactions, or `None` if the group has none.
     pub(crate) fn read(&self, timeout: Duration) -> KafkaOutcome<Option<i64>> {
         let committed = self.consumer.committed_offsets(self.list(Offset::Invalid)?, timeout);
-        let committed = committed.map_err(|error| KafkaError::of("cannot read the marker", &error))?;
+        let committed = committed.map_err(|error| {
+            let described = KafkaError::of("cannot read the marker", &error);
+            self.state.denial().filter(|_| described.is_retriable()).unwrap_or(described)
+        })?;
         let element = committed.elements().into_iter().next();
         let Some(element) = element else { return Ok(None) };
         element.error().map_err(|error| KafkaError::of("cannot read the marker", &error))?;

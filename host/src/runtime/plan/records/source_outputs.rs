@@ -69,7 +69,7 @@ pub(super) fn plan_source(
     };
     let (raw, wants_raw) = (rows.len(), row_of.iter().any(Option::is_none));
     let rows = rows.into_iter().map(schema).collect::<Result<Vec<_>>>()?;
-    let SourceNode { connector, decoding, timestamp, on_undecodable, keep_raw, .. } = source.source;
+    let SourceNode { connector, decoding, timestamp, on_undecodable, keep_raw, wants_keys, .. } = source.source;
     let decoding = SourceDecoding {
         format: connector.format().0,
         settings: decoding.clone(),
@@ -78,6 +78,7 @@ pub(super) fn plan_source(
         wants_raw,
         timestamp: timestamp.as_ref().and_then(SourceTimestamp::selector).cloned(),
         record_timestamps: *timestamp == Some(SourceTimestamp::Record),
+        record_keys: *wants_keys,
         on_undecodable: *on_undecodable,
         keep_raw: *keep_raw,
     };
