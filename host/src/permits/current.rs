@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::activity::SubtaskActivity;
 use super::pool::{JobShare, PermitHolder};
 use super::time_ledger::WaitReason;
+use crate::clock::thread_cpu_time;
 use crate::model::Interrupt;
 use crate::wakeup::Wakeup;
 
@@ -46,6 +47,19 @@ pub fn check() {
             holder.check();
         }
     });
+}
+
+/// Does `work`, which changes the mappings of the process's memory, such as the end of an instance.
+///
+/// The system interrupts all processors that run threads of the process, because each keeps a copy of the mappings. While jobs compete, the
+/// current job is charged for that time of the others, too.
+pub fn while_remapping<T>(work: impl FnOnce() -> T) -> T {
+    let holder = CURRENT.with_borrow(|current| current.as_ref().filter(|holder| holder.is_contended()).cloned());
+    let Some(holder) = holder else { return work() };
+    let before = thread_cpu_time();
+    let done = work();
+    holder.charge_interrupts(thread_cpu_time().saturating_sub(before));
+    done
 }
 
 /// Returns the permit while `wait` waits for an event, and gets one again afterwards. `wait` must not return with a lock held.

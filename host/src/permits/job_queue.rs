@@ -90,6 +90,13 @@ impl<T> JobQueues<T> {
         }
     }
 
+    /// Charges a job for time that its threads have cost others.
+    pub(super) fn charge(&mut self, job: u64, ns: u64) {
+        if let Some(job) = self.jobs.get_mut(&job) {
+            job.used_ns = job.used_ns.saturating_add(ns);
+        }
+    }
+
     /// Appends a thread to the queue of its job. A job that was not active starts with the usage of the others: time that it did not
     /// use is not saved up, except for a short lead.
     pub(super) fn enqueue(&mut self, job: u64, thread: Arc<T>, now_ns: u64) {

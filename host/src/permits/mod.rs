@@ -15,6 +15,7 @@
 //!   processor time gets the next free permit, whatever its number of threads. Its threads take turns.
 //! - A thread gives its permit back when its slice is over and another job has used less. It checks between two steps, and within a
 //!   guest call at each tick of the engine.
+//! - A job is also charged for what its threads make the system do on other processors: the interrupts when an instance is replaced.
 //! - A thread that does not check for 50 ms is blocked by something else, such as a disk. Another thread then gets its permit. It also does
 //!   if the thread computes for that long, but only as many threads as there are permits may go on without one.
 //!
@@ -31,6 +32,6 @@ mod pool_tests;
 mod time_ledger;
 
 pub use activity::SubtaskActivity;
-pub use current::{CurrentPermit, check, enter, wait, while_waiting};
+pub use current::{CurrentPermit, check, enter, wait, while_remapping, while_waiting};
 pub use pool::{JobShare, PermitPool};
 pub use time_ledger::{ThreadTimes, WaitReason};

@@ -41,6 +41,9 @@ const STUCK_SURVEYS: u64 = 2;
 /// Number of surveys with one active job after which the pool is no longer contended.
 const QUIET_SURVEYS: u32 = 4;
 
+/// One in how many parts of the time of a thread that changes mappings each other processor loses to the interrupt.
+const REMAPPING_PER_INTERRUPT: u32 = 2;
+
 /// The thread holds no permit, and does not wait for one.
 const NONE: u8 = 0;
 /// The thread holds a permit.
@@ -161,6 +164,8 @@ pub(super) struct PermitHolder {
     since_ns: AtomicU64,
     /// Whether the job is being charged for the thread. Only used while the pool is contended.
     is_charged: AtomicBool,
+    /// Time that the thread's interrupts have cost other processors, and for which the job has not been charged.
+    interrupted_ns: AtomicU64,
     /// Start of the slice, in monotonic nanoseconds.
     slice_ns: AtomicU64,
     /// Wakes the thread while it waits for a permit.
@@ -253,6 +258,7 @@ impl JobShare {
             state: AtomicU8::new(NONE),
             since_ns: AtomicU64::new(0),
             is_charged: AtomicBool::new(false),
+            interrupted_ns: AtomicU64::new(0),
             slice_ns: AtomicU64::new(0),
             wakeup: Wakeup::default(),
             place: ThreadPlace::of_current_thread(),
@@ -426,6 +432,21 @@ impl PermitHolder {
         }
     }
 
+    pub(super) fn is_contended(&self) -> bool {
+        self.pool().is_contended.load(Ordering::Relaxed)
+    }
+
+    /// Charges the job for the interrupts of other processors that `remapping`, processor time of this thread, has caused. The job pays at
+    /// the next check.
+    pub(super) fn charge_interrupts(&self, remapping: Duration) {
+        let pool = self.pool();
+        let others = pool.running.load(Ordering::Relaxed).min(pool.capacity).saturating_sub(1);
+        let interrupts =
+            (remapping / REMAPPING_PER_INTERRUPT).saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
+        let ns = u64::try_from(interrupts.as_nanos()).unwrap_or(u64::MAX);
+        self.interrupted_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
     /// Charges the job for the time since the last charge, and goes on charging.
     fn charge(&self, decisions: &mut Decisions, now_ns: u64) {
         self.end_charge(decisions, now_ns);
@@ -440,8 +461,10 @@ impl PermitHolder {
 
     fn end_charge(&self, decisions: &mut Decisions, now_ns: u64) {
         let since_ns = self.since_ns.load(Ordering::Relaxed);
+        let interrupted_ns = self.interrupted_ns.swap(0, Ordering::Relaxed);
         if self.is_charged.swap(false, Ordering::Relaxed) {
             decisions.queues.end_charge(self.job, since_ns, now_ns);
+            decisions.queues.charge(self.job, interrupted_ns);
         }
     }
 

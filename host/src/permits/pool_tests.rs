@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{JobShare, PermitPool, SubtaskActivity, WaitReason, check, enter};
-use crate::clock::{Clock, ManualClock, SystemClock};
+use super::{JobShare, PermitPool, SubtaskActivity, WaitReason, check, enter, while_remapping};
+use crate::clock::{Clock, ManualClock, SystemClock, thread_cpu_time};
 use crate::model::Interrupt;
 
 fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
@@ -24,6 +24,8 @@ enum Order {
     Wait(Receiver<()>),
     /// Computes without a check.
     Compute(Arc<Computation>),
+    /// Changes mappings for this much processor time.
+    Remap(Duration),
     Leave,
 }
 
@@ -55,6 +57,13 @@ impl Computation {
     }
 }
 
+fn use_processor(time: Duration) {
+    let before = thread_cpu_time();
+    while thread_cpu_time() - before < time {
+        std::hint::spin_loop();
+    }
+}
+
 /// A thread of a subtask. It reports after each order that it has carried out.
 struct TestSubtask {
     orders: Sender<Order>,
@@ -77,6 +86,7 @@ impl TestSubtask {
                     Order::Check => check(),
                     Order::Wait(event) => drop(while_waiting(|| event.recv())),
                     Order::Compute(computation) => computation.run(),
+                    Order::Remap(time) => while_remapping(|| use_processor(time)),
                     Order::Leave => break,
                 }
                 report.send(()).unwrap();
@@ -495,6 +505,32 @@ fn jobs_that_hold_as_many_permits_exchange_them_only_when_far_apart() {
             fourth.waits();
         }
         fixture.end([first, second, third, fourth]);
+    }
+}
+
+#[test]
+fn a_job_pays_for_the_interrupts_that_it_causes() {
+    for (remapping_ms, must_pay) in [(0, false), (60, true)] {
+        let fixture = Fixture::new(2);
+        let (one, other) = (fixture.pool.share_of("one"), fixture.pool.share_of("other"));
+        let [first, second] = [fixture.start(&one), fixture.start(&other)];
+        first.is_done();
+        second.is_done();
+        let third = fixture.start(&other);
+        third.waits();
+        first.tell(Order::Remap(Duration::from_millis(remapping_ms)));
+        first.is_done();
+        // Both jobs have held one permit for the same time, and one processor has lost half of the first one's time to interrupts.
+        fixture.clock.set_ms(1001);
+        first.tell(Order::Check);
+        if must_pay {
+            third.is_done();
+            first.waits();
+        } else {
+            first.is_done();
+            third.waits();
+        }
+        fixture.end([first, second, third]);
     }
 }
 

@@ -35,6 +35,15 @@ pub(super) const TABLE_ELEMENTS_MAX: usize = 1 << 16;
 /// toolchains have memories of their own.
 pub(super) const MEMORIES_MAX: u32 = 4;
 
+/// How much of each memory stays in the process when its instance ends, so that the next one need not get it again.
+///
+/// It is small, because nothing returns it later: after many instances of large functions each place of the pool may hold as much.
+const MEMORY_BYTES_KEPT: usize = 256 << 10;
+
+/// Number of free places in the pool that have been used and are not used again while there are unused ones. With more of them, the places
+/// of a job that has ended, and what they keep, would add to those of the next one.
+const WARM_PLACES_MAX: u32 = 16;
+
 /// How much of each table stays in memory when its instance ends: one page.
 const TABLE_BYTES_KEPT: usize = 4096;
 
@@ -102,11 +111,11 @@ pub(super) fn pooling_engine(instances_max: u32) -> wasmtime::Result<Engine> {
     // Without a scan for the pages that were written, an instance that ends would make all of this resident. Most of it is a
     // stack that was never used.
     if PoolingAllocationConfig::is_pagemap_scan_available() {
-        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(1 << 20);
+        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(MEMORY_BYTES_KEPT);
     }
     // Returning the page of a small table costs an interrupt of each other processor, which a function that traps for each record
     // would make its neighbours pay for.
-    pool.table_keep_resident(TABLE_BYTES_KEPT);
+    pool.table_keep_resident(TABLE_BYTES_KEPT).max_unused_warm_slots(WARM_PLACES_MAX);
     let mut config = settings();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)

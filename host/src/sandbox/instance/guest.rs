@@ -21,6 +21,7 @@ use crate::error;
 use crate::model::{
     Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, Keys, TimeDomain, WindowElements, Windows,
 };
+use crate::permits;
 use crate::pipeline::{Grants, GuestLimits};
 use crate::sandbox::bindings::cofferdam::function::types;
 use crate::sandbox::bindings::exports::cofferdam::function::{
@@ -77,7 +78,7 @@ impl Instance {
     }
 
     fn start_own(&self) -> Result<LiveInstance, CallFailure> {
-        LiveInstance::start(self.component.linked(), &self.options)
+        permits::while_remapping(|| LiveInstance::start(self.component.linked(), &self.options))
     }
 
     /// Makes one call within `turn`. Instantiates the component if necessary, and gives its imports access to the turn. If
@@ -106,7 +107,9 @@ impl Instance {
         for line in live.store.data().environment.take_output() {
             turn.log(LogLevel::Info, line, None);
         }
-        if !self.fresh && !live.store.data().is_lost {
+        if self.fresh || live.store.data().is_lost {
+            permits::while_remapping(|| drop(live));
+        } else {
             self.live = Some(live);
         }
         Ok(result?)
