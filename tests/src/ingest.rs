@@ -2,12 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 /// How long a client waits for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// How long a client sends a request again.
+const ACCEPT_TIME: Duration = Duration::from_secs(180);
 
 /// An answer of the listener.
 #[derive(Clone, Debug)]
@@ -62,14 +64,15 @@ impl IngestClient {
 
     /// Sends a request until it is accepted. A refusal that a repetition cannot change is an error.
     pub fn send_until_accepted(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<IngestAnswer> {
-        for _ in 0..6000 {
+        let start = Instant::now();
+        while start.elapsed() < ACCEPT_TIME {
             match self.send(path, headers, body) {
                 Ok(answer) if answer.status == 200 => return Ok(answer),
                 Ok(answer) if [400, 401, 404, 413, 415, 422].contains(&answer.status) => bail!("{answer:?}"),
                 Ok(_) | Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }
         }
-        bail!("a request was not accepted within a minute")
+        bail!("a request was not accepted within {} s", ACCEPT_TIME.as_secs())
     }
 
     fn connection(&mut self) -> Result<&mut TcpStream> {

@@ -306,13 +306,21 @@ fn health(scene: &Scene, job: &str) -> Value {
         .map_or(Value::Null, |node| node["health"].clone())
 }
 
+/// Settings of records of Avro with a schema in this registry.
+fn avro(registry: SocketAddr) -> String {
+    format!(
+        "format = \"avro\"\nregistry = {{ url = \"http://{registry}\", username = \"registry\", password = {{ secret = \"registry\" }} }}"
+    )
+}
+
 /// Passwords and keys for peers that are away, refuse them, or repeat them.
 fn use_absent_peers(scene: &mut Scene) {
     const SASL: &str = "security = { protocol = \"sasl-ssl\", mechanism = \"plain\", username = { secret = \"kafka\" }, password = { secret = \"kafka\" } }";
     let away = scene.submit(&kafka_sink("away", "127.0.0.1:1", SASL)).unwrap();
     wait_until("the broker is shown as away", TIMEOUT, || Ok((health(scene, &away)["state"] == "down").then_some(())))
         .unwrap();
-    scene.savepoint(&away);
+    let bearer = scene.jobs[0].clone();
+    scene.savepoint(&bearer);
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{KEY_LINE}\n-----END PRIVATE KEY-----\n");
     scene.set("key", &pem);
     fs::write(scene.dir.join("certificate.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
@@ -323,27 +331,15 @@ fn use_absent_peers(scene: &mut Scene) {
     );
     let refused = scene.submit(&kafka_sink("key", "127.0.0.1:1", &tls));
     assert!(refused.is_err(), "a key that is none is accepted");
-    let registry = careless_registry();
-    let avro = format!(
-        "format = \"avro\"\nregistry = {{ url = \"http://{registry}\", username = \"registry\", password = {{ secret = \"registry\" }} }}"
-    );
-    let refused = scene.submit(&kafka_sink("avro", "127.0.0.1:1", &avro));
-    if let Ok(job) = &refused {
-        let failed = wait_until("the registry refuses", TIMEOUT, || {
-            let job = scene.server().api.job(job)?;
-            Ok((job["status"] == "FAILED").then_some(job))
-        });
-        let failure = failed.unwrap()["failure"].to_string();
-        assert!(failure.contains("refuses the credentials") && failure.contains("[secret]"), "{failure}");
-    }
-    // The same at submit, where the source needs a schema.
-    let source = kafka_sink("avro-source", "127.0.0.1:1", "");
-    let source =
-        source.replace("connector = \"generator\"", "connector = \"kafka\"\nbrokers = \"127.0.0.1:1\"\ntopic = \"t\"");
-    let source = source
-        .replace("fields = { n = \"i64\" }\ntemplate = '{\"n\": {n}}'\n", "")
-        .replace("format = \"ndjson\"", &avro);
-    scene.submit(&source).unwrap_err();
+    // A sink that writes at once asks the registry at its first record.
+    let avro = format!("guarantee = \"at-least-once\"\n{}", avro(careless_registry()));
+    let job = scene.submit(&kafka_sink("avro", "127.0.0.1:1", &avro)).unwrap();
+    let failed = wait_until("the registry refuses", TIMEOUT, || {
+        let job = scene.server().api.job(&job)?;
+        Ok((job["status"] == "FAILED").then_some(job))
+    });
+    let failure = failed.unwrap()["failure"].to_string();
+    assert!(failure.contains("refuses the credentials") && failure.contains("[secret]"), "{failure}");
     scene.kill();
     scene.start();
 }
@@ -351,6 +347,16 @@ fn use_absent_peers(scene: &mut Scene) {
 /// A broker that takes the password, and then, after it was changed to another one, refuses it.
 fn use_broker(scene: &mut Scene, broker: &KafkaBroker) {
     broker.client().create_topic("t", 1).unwrap();
+    // The registry of a source is asked at submit.
+    let servers = broker.servers();
+    let source = kafka_sink("avro-source", &servers, "");
+    let source = source.replace(
+        "connector = \"generator\"",
+        &format!("connector = \"kafka\"\nbrokers = \"{servers}\"\ntopic = \"t\""),
+    );
+    let source = source.replace("fields = { n = \"i64\" }\ntemplate = '{\"n\": {n}}'\n", "");
+    let refused = scene.submit(&source.replace("format = \"ndjson\"", &avro(careless_registry()))).unwrap_err();
+    assert!(refused.starts_with("schema-registry-failed") && refused.contains("[secret]"), "{refused}");
     let security = format!(
         "security = {{ protocol = \"sasl-ssl\", ca = \"{}\", mechanism = \"scram-sha-256\", username = \"alice\", password = {{ secret = \"kafka\" }} }}",
         broker.certificate().display()

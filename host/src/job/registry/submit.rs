@@ -15,13 +15,14 @@ use crate::connector;
 use crate::error::{self, Error, ErrorKind, Result};
 use crate::job::environment::JobEnvironment;
 use crate::job::handle::JobHandle;
+use crate::job::metrics_view;
 use crate::job::planning;
 use crate::job::sinks::existing_output_warnings;
 use crate::job::store::JobRecord;
 use crate::job::telemetry;
 use crate::job::view::{JobDetail, JobStatus};
 use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
-use crate::runtime::{ExecutionPlan, PlanPurpose};
+use crate::runtime::{ExecutionPlan, NodeStats, PlanPurpose};
 
 /// A pipeline that passed all checks.
 struct CheckedPipeline {
@@ -77,6 +78,9 @@ pub fn submit(
     let location = origin.as_ref().map(|origin| origin.location.clone());
     let mut record = new_record(submission, pipeline, origin, environment.clock.wall_ms());
     (record.history, record.warnings) = (history, warnings);
+    // A job whose first start waits for a peer shows the health of its sources and sinks.
+    let nodes = spec.nodes.len();
+    metrics_view::record_node_stats(&mut record, &spec, &vec![NodeStats::default(); nodes], &vec![0; nodes]);
     let job = Arc::new(JobHandle::new(jobs_dir.join(&record.id), record, environment.clock.clone()));
     registry.add(&job, spec, location)?;
     let record = job.record();

@@ -131,6 +131,20 @@ fn a_job_goes_on_while_its_peer_is_away() {
 }
 
 #[test]
+fn a_job_whose_first_start_waits_for_its_peer_names_it() {
+    let scene = PeerJob::new("absent");
+    scene.peer.set_away(true);
+    let host = scene.test.open();
+    let id = scene.submit(&host, scene.endless_and_impatient());
+    let job = wait_for(&host, &id, "the trouble is shown", is_down);
+    assert_eq!((job.summary.records_in, job.failure.is_none()), (0, true));
+    scene.peer.set_away(false);
+    scene.await_more(&host, &id);
+    wait_for(&host, &id, "the trouble is over", |job| !is_down(job));
+    host.shutdown();
+}
+
+#[test]
 fn a_stop_reports_what_is_not_published_and_the_next_job_publishes_it() {
     let scene = PeerJob::new("stopped");
     let host = scene.test.open();
