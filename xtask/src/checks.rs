@@ -109,6 +109,10 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
             run(command.args(&crates).args(["--", "-D", "warnings"]))
         })?;
     }
+    step("clippy without Kafka", || {
+        let arguments = ["clippy", "--release", "-p", "cofferdam", "--no-default-features", "--lib", "--bins"];
+        run(workspace.cargo(&arguments).args(["--", "-D", "warnings"]))
+    })?;
     if !succeeds(&mut workspace.cargo(&["deny", "--version"])) {
         eprintln!(
             "==> cargo-deny is not installed, so licences and sources are not checked. To install it: cargo install --locked cargo-deny"
