@@ -42,8 +42,23 @@ fn base64_within(value: &[u8], before: usize, last: [u8; 2]) -> String {
 
 /// Returns the secrets that occur in `bytes` in any form.
 pub fn secrets_in<'s>(bytes: &[u8], secrets: &[&'s str]) -> Vec<&'s str> {
-    let occurs = |form: &Vec<u8>| !form.is_empty() && bytes.windows(form.len()).any(|window| window == form.as_slice());
-    secrets.iter().copied().filter(|secret| forms(secret).iter().any(occurs)).collect()
+    let forms: Vec<(usize, Vec<u8>)> = (secrets.iter().enumerate())
+        .flat_map(|(index, secret)| forms(secret).into_iter().map(move |form| (index, form)))
+        .collect();
+    // By their first byte, so that the bytes are read once.
+    let mut by_first = vec![Vec::new(); 256];
+    for (index, form) in &forms {
+        by_first[usize::from(form[0])].push((*index, form.as_slice()));
+    }
+    // The rest of a preallocated file is zero.
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut is_found = vec![false; secrets.len()];
+    for start in 0..end {
+        for (index, form) in &by_first[usize::from(bytes[start])] {
+            is_found[*index] |= bytes[start..].starts_with(form);
+        }
+    }
+    secrets.iter().zip(is_found).filter(|(_, is_found)| *is_found).map(|(secret, _)| *secret).collect()
 }
 
 /// Returns the files below a folder that contain one of the secrets, with it. Leaves out everything below `except`.
