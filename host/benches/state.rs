@@ -283,6 +283,7 @@ fn restore(
     std::fs::create_dir_all(&working_dir).expect("a folder can be made");
     let options = ExecutionOptions {
         health: Default::default(),
+        log: Default::default(),
         job_id: JOB.into(),
         paths: PipelinePaths::default(),
         working_dir,

@@ -17,6 +17,7 @@ pub mod escape;
 pub mod format;
 pub mod http;
 pub mod job;
+pub mod job_log;
 pub mod log_limit;
 pub mod model;
 pub mod operator;

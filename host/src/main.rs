@@ -4,7 +4,6 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::net::SocketAddr;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,12 +14,11 @@ use cofferdam::error::{Error, Result, data_dir_failed, internal, request_invalid
 use cofferdam::http::{self, AllowedHosts};
 use cofferdam::job::{Host, HostOptions};
 use cofferdam::pipeline::LimitCeilings;
-use cofferdam::stdio::{self, LogWriter};
+use cofferdam::stdio;
 use cofferdam::{allocator, escape, state};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
 
 /// Interval at which the server checks that its data folder still exists.
 const DATA_DIR_CHECK: Duration = Duration::from_millis(500);
@@ -41,12 +39,12 @@ fn main() -> ExitCode {
     }
     let done = match &cli.command {
         CliCommand::Serve(args) => {
-            init_log("info");
+            cli::start_log("info", cli.log_format);
             serve(args).map(|()| ExitCode::SUCCESS)
         }
         _ => {
             // The output of functions is shown, because their author runs the command to see it.
-            init_log("warn,guest=info");
+            cli::start_log("warn,guest=info", cli.log_format);
             cli::execute(cli)
         }
     };
@@ -65,20 +63,6 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
         text.push_str(&format!("\n{backtrace}"));
     }
     stdio::tell_lines(text);
-}
-
-/// Starts logging to stderr. `COFFERDAM_LOG` selects the events, such as `info,cofferdam::http=debug`.
-fn init_log(default: &str) {
-    let filter = match std::env::var("COFFERDAM_LOG") {
-        Ok(directives) => EnvFilter::try_new(&directives).unwrap_or_else(|error| {
-            stdio::tell(format_args!("warning: COFFERDAM_LOG is invalid ({error}); logging `{default}`"));
-            EnvFilter::new(default)
-        }),
-        Err(_) => EnvFilter::new(default),
-    };
-    let writer = LogWriter::new();
-    let ansi = writer.has_colors();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(Arc::new(writer)).init();
 }
 
 /// Creates a Tokio runtime.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::clock::SharedClock;
 use crate::escape;
 use crate::wakeup::Wakeup;
 
@@ -76,6 +77,9 @@ static REDACT: OnceLock<RedactText> = OnceLock::new();
 /// Returns a text without what must not leave the process.
 type RedactText = Box<dyn Fn(&str) -> String + Send + Sync>;
 
+/// Tells the time of lines of the standard error, if they are JSON.
+static JSON_CLOCK: OnceLock<SharedClock> = OnceLock::new();
+
 static STDOUT: StandardStream = StandardStream::new("stdout", || Box::new(io::stdout()));
 static STDERR: StandardStream = StandardStream::new("stderr", || Box::new(io::stderr()));
 
@@ -104,7 +108,32 @@ fn redacted(text: String) -> String {
 
 /// Writes lines to the standard error. The caller must have escaped the content of each line.
 pub fn tell_lines(text: impl Display) {
-    STDERR.write_or_drop(redacted(format!("{}\n", escape::lines(&text.to_string()))).as_bytes());
+    let text = text.to_string();
+    let line = match JSON_CLOCK.get() {
+        Some(clock) => json_line(&text, clock.wall_ms()),
+        None => format!("{}\n", escape::lines(&text)),
+    };
+    STDERR.write_or_drop(redacted(line).as_bytes());
+}
+
+/// Formats a text as one line like a JSON event of the log.
+fn json_line(text: &str, at_ms: i64) -> String {
+    let level = match text {
+        text if text.starts_with("error: ") || text.starts_with("thread `") => "ERROR",
+        text if text.starts_with("warning: ") => "WARN",
+        _ => "INFO",
+    };
+    let timestamp = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
+    let event = serde_json::json!({
+        "timestamp": format!("{timestamp:.6}"), "level": level, "message": text, "target": "cofferdam"
+    });
+    format!("{}\n", escape::json(&event.to_string()))
+}
+
+/// Returns whether text for this terminal or file has colors: if it is a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` demands
+/// them.
+pub fn uses_colors(file: &impl IsTerminal) -> bool {
+    wants_colors(file.is_terminal(), |name| std::env::var_os(name))
 }
 
 /// Writes text with control sequences to the terminal on the standard error.
@@ -206,7 +235,9 @@ impl StandardStream {
             let dropped = self.take(&mut bytes);
             let length = bytes.len() as u64;
             if dropped > 0 {
-                let notice = format!("warning: {dropped} lines were dropped here because {} was not read\n", self.name);
+                let notice = format!("warning: {dropped} lines were dropped here because {} was not read", self.name);
+                let notice =
+                    JSON_CLOCK.get().map_or_else(|| format!("{notice}\n"), |clock| json_line(&notice, clock.wall_ms()));
                 bytes.extend_from_slice(notice.as_bytes());
             }
             let written = write_retrying(&mut *to, &bytes);
@@ -245,12 +276,19 @@ fn write_retrying(to: &mut dyn Write, mut bytes: &[u8]) -> io::Result<()> {
 /// Writes each log event as one line of the standard error. Used by `tracing_subscriber`.
 pub struct LogWriter {
     ansi: bool,
+    is_json: bool,
 }
 
 impl LogWriter {
-    /// Creates a writer. It uses colors if the standard error is a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` demands them.
+    /// Creates a writer of text. It uses colors if the standard error is a terminal, and as `NO_COLOR` and `CLICOLOR_FORCE` say.
     pub fn new() -> LogWriter {
-        LogWriter { ansi: wants_colors(io::stderr().is_terminal(), |name| std::env::var_os(name)) }
+        LogWriter { ansi: uses_colors(&io::stderr()), is_json: false }
+    }
+
+    /// Creates a writer of JSON documents. All further lines of the standard error are JSON documents, except what is drawn.
+    pub fn json(clock: SharedClock) -> LogWriter {
+        let _ = JSON_CLOCK.set(clock);
+        LogWriter { ansi: false, is_json: true }
     }
 
     /// Returns whether the writer uses colors.
@@ -277,7 +315,12 @@ impl Default for LogWriter {
 impl Write for &LogWriter {
     /// Writes one event with its line break. Line breaks in the event's text are escaped.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        STDERR.write_or_drop(redacted(log_line(&String::from_utf8_lossy(event), self.ansi)).as_bytes());
+        let event = String::from_utf8_lossy(event);
+        let line = match self.is_json {
+            true => format!("{}\n", escape::json(event.strip_suffix('\n').unwrap_or(&event))),
+            false => log_line(&event, self.ansi),
+        };
+        STDERR.write_or_drop(redacted(line).as_bytes());
         Ok(event.len())
     }
 
@@ -405,6 +448,15 @@ mod tests {
         go_on.send(Ok(())).unwrap();
         wait_until_settled(stream, end);
         assert_eq!((stream.failures().0, &written.lock()[..]), (1, &b"there\n"[..]));
+    }
+
+    #[test]
+    fn a_message_is_a_json_document_like_the_events_of_the_log() {
+        let line = json_line("warning: `a\u{202e}\n` is \"odd\"", 1_700_000_000_123);
+        assert!(line.ends_with('\n') && line.is_ascii(), "{line}");
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&event["level"], &event["timestamp"]), (&"WARN".into(), &"2023-11-14T22:13:20.123000Z".into()));
+        assert_eq!(event["message"], "warning: `a\u{202e}\n` is \"odd\"");
     }
 
     #[test]

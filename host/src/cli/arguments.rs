@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
+use super::log_output::LogFormat;
 use crate::access::{AccessPolicy, AddressPattern, AllowList, NAMESPACE, SecretStore};
 use crate::checkpoint::utf8_path;
 use crate::error::Result;
@@ -25,6 +26,9 @@ pub struct Cli {
     /// Print results as JSON.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Format of the log on stderr. The variable COFFERDAM_LOG selects what is logged, such as `info,guest=debug`.
+    #[arg(long, global = true, env = "COFFERDAM_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: CliCommand,
 }
@@ -55,6 +59,10 @@ pub enum CliCommand {
     /// Show, stop, cancel or remove a job on the server.
     #[command(subcommand)]
     Job(JobCommand),
+    /// Show the newest log lines of a job's functions.
+    Logs(LogsArgs),
+    /// Show or set the least severe log lines that a function writes.
+    LogLevel(LogLevelArgs),
     /// Take a savepoint of a running job, or remove a savepoint.
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Savepoint {
@@ -479,6 +487,36 @@ pub struct SubmitArgs {
     pub wait: bool,
     #[command(flatten)]
     pub origin: OriginArgs,
+}
+
+/// The arguments of `cofferdam logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Id or name of the job.
+    pub job: String,
+    /// Show only lines of this operator.
+    pub operator: Option<String>,
+    /// Print further lines as they are written, until the job ends.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Show only lines of this severity and above: error, warn, info, debug or trace.
+    #[arg(long)]
+    pub level: Option<String>,
+    /// Number of the newest lines to begin with, up to 1000.
+    #[arg(long, short = 'n', default_value_t = 100, value_name = "COUNT")]
+    pub lines: usize,
+}
+
+/// The arguments of `cofferdam log-level`.
+#[derive(Debug, Args)]
+pub struct LogLevelArgs {
+    /// Id or name of the job.
+    pub job: String,
+    /// Id of the operator.
+    pub operator: String,
+    /// New level: off, error, warn, info, debug or trace; or default, for that of the pipeline file or the server. It applies until
+    /// the server stops.
+    pub level: Option<String>,
 }
 
 /// The commands of `cofferdam savepoint`.

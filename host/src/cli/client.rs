@@ -87,6 +87,11 @@ impl ApiClient {
         self.decode(self.agent.post(self.url(path)).send_json(body))
     }
 
+    /// Sends a PUT request with a JSON body.
+    pub fn put_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.decode(self.agent.put(self.url(path)).send_json(body))
+    }
+
     /// Sends a POST request with a text.
     pub fn post_text<T: DeserializeOwned>(
         &self,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
-use super::{build, check, dead_letters, new, observe, run, secrets, server_commands, shell_files, state, state_load};
+use super::{build, check, dead_letters, logs, new, observe, run, secrets, server_commands, shell_files, state, state_load};
 use crate::error::{Result, internal};
 use crate::sandbox::compile_child;
 use crate::state::check_database_child;
@@ -40,6 +40,8 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         CliCommand::Events { job, after, limit, follow } => {
             observe::events(&client, &job, after, limit, follow, cli.json)
         }
+        CliCommand::Logs(args) => logs::logs(&client, &args, cli.json),
+        CliCommand::LogLevel(args) => logs::log_level(&client, &args, cli.json),
         CliCommand::State(command) => execute_state(&client, &command, cli.json),
         CliCommand::Secret(command) => secrets::secret(&command, cli.json),
         CliCommand::DeadLetter(command) => dead_letters::execute(&client, &command, cli.json),

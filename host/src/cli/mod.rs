@@ -12,6 +12,8 @@
 //! | `state`, `state_load`, `offline_state` | reads stored state, and writes a savepoint from lines of JSON |
 //! | `observe` | shows what jobs do and have done |
 //! | `dead_letters` | lists, tries and replays dead letters |
+//! | `logs` | log lines of functions, and their levels |
+//! | `log_output` | starts the log of the process |
 //! | `pipeline_file`, `stale_components` | reads the pipeline file and its components |
 //! | `print`, `print_observed`, `progress`, `report`, `signal` | output on the terminal, errors with exit codes, and stop signals |
 //! | `shell_files` | completions of shells, and manual pages |
@@ -22,6 +24,8 @@ mod check;
 mod client;
 mod dead_letters;
 mod execute;
+mod log_output;
+mod logs;
 mod new;
 mod observe;
 mod offline_state;
@@ -45,5 +49,6 @@ pub use arguments::{
     SavepointArgs, SavepointCommand, ServeArgs, StateCommand, StateLoadArgs, StateOriginArgs, SubmitArgs,
 };
 pub use execute::execute;
+pub use log_output::{LogFormat, start_log};
 pub use report::report;
 pub use signal::{second_stop_signal, stop_signal};

@@ -16,7 +16,8 @@ use crate::error::{Result, internal};
 use crate::escape;
 use crate::job::view::{
     CheckpointDetail, CheckpointStats, CheckpointSummary, ComponentView, DeadLetterSummary, HealthView, HistogramView,
-    JobDetail, JobStatus, JobSummary, OperatorDetail, PastFailure, PortView, SavepointView, StoredSavepoint,
+    JobDetail, JobStatus, JobSummary, LogLineView, OperatorDetail, PastFailure, PortView, SavepointView,
+    StoredSavepoint,
 };
 use crate::state_reader::{StateListing, StateSummary};
 
@@ -44,6 +45,33 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| internal(format!("cannot write JSON: {error}")))?;
     let _ = writeln!(std::io::stdout().lock(), "{}", escape::json(&text));
     Ok(())
+}
+
+/// Returns a value as JSON on one line.
+pub fn json_line(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(value).map_err(|error| internal(format!("cannot write JSON: {error}")))?;
+    Ok(escape::json(&text).into_owned())
+}
+
+/// Returns a log line as it is printed: when, how severe, where, and the text.
+pub fn log_line(line: &LogLineView, has_colors: bool) -> String {
+    let at = Timestamp::from_millisecond(line.at_ms).map_or_else(|_| line.at_ms.to_string(), |at| format!("{at:.3}"));
+    let level = format!("{:>5}", escape::one_line(&line.level.to_uppercase()));
+    let color = match line.level.as_str() {
+        "error" => "31",
+        "warn" => "33",
+        "info" => "32",
+        _ => "2",
+    };
+    let level = if has_colors { format!("\x1b[{color}m{level}\x1b[0m") } else { level };
+    let subtask = line.subtask.map(|subtask| format!("/{subtask}")).unwrap_or_default();
+    let node = line.operator.as_ref().map(|node| format!("{node}{subtask}: ")).unwrap_or_default();
+    let code = line.code.as_ref().map(|code| format!(" [{code}]")).unwrap_or_default();
+    let suppressed = match line.suppressed {
+        0 => String::new(),
+        lines => format!(" ({lines} lines suppressed)"),
+    };
+    format!("{at} {level} {}", escape::one_line(&format!("{node}{}{code}{suppressed}", line.message)))
 }
 
 /// Returns a number of bytes with a unit.
@@ -138,6 +166,16 @@ fn health(operator: &OperatorDetail) {
     }
 }
 
+/// Prints what is special about the log of an operator: its level, and suppressed lines.
+fn log(operator: &OperatorDetail) {
+    if let Some(level) = &operator.log_level {
+        line(format_args!("log level   `{}`: {level}", operator.id));
+    }
+    if operator.log_lines_dropped > 0 {
+        line(format_args!("log         `{}`: {} lines suppressed", operator.id, operator.log_lines_dropped));
+    }
+}
+
 /// Prints one job with its operators and metrics.
 pub fn job(job: &JobDetail) {
     let summary = &job.summary;
@@ -166,6 +204,7 @@ pub fn job(job: &JobDetail) {
     failures(&job.failures);
     job.operators.iter().for_each(grants);
     job.operators.iter().for_each(health);
+    job.operators.iter().for_each(log);
     line("");
     let header = [
         "OPERATOR",

@@ -14,6 +14,7 @@ mod ingest;
 mod job_telemetry;
 mod jobs;
 mod lanes;
+mod logs;
 mod problem;
 mod prometheus;
 mod router;

@@ -21,7 +21,7 @@ use super::body::{self, BodyTimeouts};
 use super::lanes::Lanes;
 use super::problem::{self, Problem, ProblemBody};
 use super::prometheus::request_totals::{RequestTotals, count_request};
-use super::{components, dead_letters, job_telemetry, jobs, prometheus, state};
+use super::{components, dead_letters, job_telemetry, jobs, logs, prometheus, state};
 use crate::error::{request_invalid, request_not_found};
 use crate::job::Host;
 
@@ -70,6 +70,8 @@ pub(super) fn router_with(
         .routes(routes!(dead_letters::try_letters))
         .routes(routes!(dead_letters::replay))
         .routes(routes!(dead_letters::show))
+        .routes(routes!(logs::lines))
+        .routes(routes!(logs::level, logs::set_level))
         .routes(routes!(state::list))
         .routes(routes!(state::dump))
         .routes(routes!(state::get))

@@ -15,6 +15,7 @@ use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, StorageLocation, 
 use crate::clock::SharedClock;
 use crate::connector::ingest::IngestLogs;
 use crate::error::{self, Result};
+use crate::job_log::EndedLogs;
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::state::SnapshotFormat;
@@ -43,6 +44,8 @@ pub struct JobEnvironment {
     pub permits: PermitPool,
     /// What pipelines may read, write and reach.
     pub policy: AccessPolicy,
+    /// The logs of the jobs that have ended last.
+    pub ended_logs: EndedLogs,
 }
 
 impl JobEnvironment {

@@ -26,6 +26,7 @@ use super::view::{
 use crate::clock::{Clock, SharedClock};
 use crate::connector::{HealthBoard, LetterStore};
 use crate::error::{self, Result};
+use crate::job_log::JobLog;
 use crate::runtime::{AbandonedThread, ExecutionPlan, JobTotals, StatsReader};
 
 /// One job, running or ended.
@@ -36,6 +37,8 @@ pub struct JobHandle {
     pub readers: Arc<CheckpointReaders>,
     /// The health of its sources and sinks.
     pub health: HealthBoard,
+    /// The levels and the newest lines of its functions.
+    pub log: Arc<JobLog>,
     shown: Mutex<ShownJob>,
     /// The history of the job.
     pub events: EventLog,
@@ -101,6 +104,7 @@ impl JobHandle {
             dir,
             health,
             readers: Arc::default(),
+            log: Arc::default(),
             shown: Mutex::new(shown),
             changed: Condvar::new(),
             sender: Mutex::default(),
@@ -362,7 +366,7 @@ impl JobHandle {
             abandoned_threads: record.abandoned_threads,
             guarantee: record.guarantee.clone(),
             warnings: record.warnings.iter().cloned().chain(loss_warnings).collect(),
-            operators: record.operators.clone(),
+            operators: metrics_view::with_levels(&self.log, &record.operators),
             state_bytes: record.state_bytes,
             state_entries: record.state_entries,
             pipeline_text: record.pipeline_text.clone(),

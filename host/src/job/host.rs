@@ -14,6 +14,7 @@ use super::dead_letters::{self, TrialRequest};
 use super::environment::JobEnvironment;
 use super::handle::JobHandle;
 use super::ingest_endpoints::{IngestEndpoint, IngestEndpoints};
+use super::log_page::{self, LogRequest};
 use super::message::RunningJobCommand;
 use super::monitoring::monitored_jobs;
 use super::registry::{self, JobRegistry, Submission};
@@ -22,7 +23,7 @@ use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
 use super::telemetry::MonitoredJob;
 use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobEventPage,
-    JobGraph, JobMetrics, JobStatus, JobSummary, ReplaysStarted, SavepointFormat, SavepointView, StoredSavepoint,
+    JobGraph, JobMetrics, JobStatus, JobSummary, LogLevelView, LogPage, ReplaysStarted, SavepointFormat, SavepointView, StoredSavepoint,
     TrialView,
 };
 use crate::access::AccessPolicy;
@@ -30,6 +31,7 @@ use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, 
 use crate::clock::SharedClock;
 use crate::connector::ingest::IngestLogs;
 use crate::error::{self, Error, Result};
+use crate::model::LogLevel;
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::runtime::BarrierKind;
@@ -119,6 +121,7 @@ impl Host {
             capacity: ServerCapacity::new(options.instances_max as usize, SUBTASKS_MAX),
             permits,
             policy: options.policy,
+            ended_logs: Default::default(),
         });
         let registry = JobRegistry::open(&data_dir.jobs(), environment.clone())?;
         let (component_bytes_max, ingest) = (options.component_bytes_max, IngestEndpoints::new(ingest_logs));
@@ -381,6 +384,23 @@ impl Host {
             let reader = StateReader::new(Arc::new(metadata), files, &self.shared.data_dir.reading())?;
             Ok((reader.checkpoint(), reader))
         })
+    }
+
+    /// Returns log lines of the functions of a job: the newest ones, or those behind a line. Error: `request-not-found` if the job has no
+    /// such operator.
+    pub fn logs(&self, id_or_name: &str, request: &LogRequest) -> Result<LogPage> {
+        log_page::log_page(&*self.find(id_or_name)?, request)
+    }
+
+    /// Returns the level of an operator's log lines. Errors: `job-state`, `request-not-found`.
+    pub fn log_level(&self, id_or_name: &str, operator: &str) -> Result<LogLevelView> {
+        log_page::log_level(&*self.find(id_or_name)?, operator)
+    }
+
+    /// Sets the level of an operator's log lines until the process ends. `None` returns to that of the pipeline file. Errors:
+    /// `job-state`, `request-not-found`.
+    pub fn set_log_level(&self, id_or_name: &str, operator: &str, level: Option<LogLevel>) -> Result<LogLevelView> {
+        log_page::set_log_level(&*self.find(id_or_name)?, operator, level)
     }
 
     /// Returns dead letters that the host keeps for a job: those of an operator or source, or all. At most `limit`, behind the

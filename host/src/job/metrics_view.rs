@@ -8,6 +8,7 @@ use super::view::{
     GaugeRange, HealthView, HistogramBucket, HistogramView, JobSummary, OperatorDetail, SubtaskWatermark,
 };
 use crate::connector::{ConnectorHealth, HealthBoard, HealthState};
+use crate::job_log::{JobLog, default_level};
 use crate::model::{GaugeSummary, Histogram, NO_TIMESTAMP, UserMetrics};
 use crate::pipeline::{Grants, NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{NodeStats, SubtaskEventTime};
@@ -55,6 +56,15 @@ pub fn record_health(record: &mut JobRecord, board: &HealthBoard) {
             lag,
         });
     }
+}
+
+/// Returns operators with the levels of their logs that differ from the default.
+pub fn with_levels(log: &JobLog, operators: &[OperatorDetail]) -> Vec<OperatorDetail> {
+    let with_level = |operator: &OperatorDetail| {
+        let level = log.node(&operator.id).map(|log| log.level()).filter(|level| *level != default_level());
+        OperatorDetail { log_level: level.map(|level| level.as_str().to_owned()), ..operator.clone() }
+    };
+    operators.iter().map(with_level).collect()
 }
 
 /// Returns the job's line in the list of jobs, with totals over all nodes.
@@ -114,6 +124,7 @@ fn operator_detail(node: &PipelineNode, stats: &NodeStats) -> OperatorDetail {
         state_bytes: stats.state.bytes,
         faults_by_code: stats.limits.faults.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
         batches_divided: stats.limits.batches_divided,
+        log_level: None,
         log_lines_dropped: stats.limits.log_lines_dropped,
         metrics_dropped: stats.limits.metrics_dropped,
         queued_bytes: stats.queued_bytes,

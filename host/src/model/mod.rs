@@ -12,6 +12,7 @@ mod event_time;
 mod fault;
 mod interrupt;
 mod key_group;
+mod log_level;
 pub mod row;
 mod turn_positions;
 mod user_metrics;
@@ -30,5 +31,6 @@ pub use key_group::{
     KeyGroup, Keys, MAX_PARALLELISM_LIMIT, common_groups, default_max_parallelism, group_of_key, groups_of_subtask,
     hash_key, subtask_of_group,
 };
+pub use log_level::LogLevel;
 pub use turn_positions::TurnPositions;
 pub use user_metrics::{GaugeSummary, Histogram, MetricKind, UserMetrics};

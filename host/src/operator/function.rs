@@ -25,9 +25,7 @@ impl FunctionOperator {
     }
 
     fn warn_of_dropped_timers(&self) {
-        let FunctionSettings { job, function, .. } = &self.runner.settings;
-        let operator = &self.runner.turn.context.operator;
-        tracing::warn!(target: "guest", %job, %operator, %function, "timers that are registered by timers at the end of the input are dropped");
+        self.runner.settings.log.timers_dropped();
     }
 
     /// Runs turns over the due timers of a clock.

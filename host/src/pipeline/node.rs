@@ -14,6 +14,7 @@ use super::source::source;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
 use super::{fault_settings, grants, interval, limits, record_format, row_operator, window};
 use crate::error::{Result, manifest_invalid};
+use crate::model::LogLevel;
 
 /// A node whose inputs are still names.
 pub(super) struct UnwiredNode<'a> {
@@ -125,6 +126,7 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         "on_fault",
         "retry",
         "limits",
+        "log",
         "grants",
         "parallelism",
     ];
@@ -152,6 +154,7 @@ fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
         on_fault,
         retry,
         limits: section.get("limits").map(|item| limits::read(&item)).transpose()?.unwrap_or_default(),
+        log_level: section.get("log").map(|item| item.choose(&LogLevel::NAMED)).transpose()?,
         grants: section.get("grants").map(|item| grants::read(&item)).transpose()?.unwrap_or_default(),
     })
 }

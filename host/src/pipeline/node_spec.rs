@@ -13,6 +13,7 @@ use super::limits::OperatorLimits;
 use super::record_format::{DecodingSettings, EncodingSettings};
 use super::row_operator::RowOperator;
 use super::window_settings::WindowSettings;
+use crate::model::LogLevel;
 
 /// A node of a pipeline: a source, an operator or a sink.
 #[derive(Clone, Debug)]
@@ -232,6 +233,8 @@ pub struct OperatorNode {
     pub retry: Option<RetrySettings>,
     /// The limits of the operator.
     pub limits: OperatorLimits,
+    /// The level of the function's log lines.
+    pub log_level: Option<LogLevel>,
     /// What the function may use besides its turn.
     pub grants: Grants,
 }

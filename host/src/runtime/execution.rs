@@ -3,7 +3,6 @@
 //! Invariant: when [`Execution`] is dropped, all threads have ended or have been abandoned. An abandoned thread is blocked by something
 //! that cannot be interrupted. It changes nothing durable: only the job publishes output, and the next attempt has folders of its own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +19,14 @@ use super::source::watermark_alignment::{AlignmentGroups, AlignmentMembership};
 use super::source_control::SourceControl;
 use super::startup::edge_channels::UnclaimedChannels;
 use super::startup::execution_options::ExecutionOptions;
+use super::startup::operator_logs::operator_logs;
 use super::startup::subtask_context::SubtaskContext;
 use super::startup::subtask_startup::{SourceInput, SubtaskInput, SubtaskStartup};
 use super::stats::node_times::ChainShape;
 use super::stats::stats_reader::{PublishedStats, PublishedSubtask, StatsReader};
 use super::stats::subtask_stats::SubtaskStatsSlot;
 use super::subtask_failure::SubtaskFailure;
-use crate::clock::SharedClock;
 use crate::error::{self, Result};
-use crate::operator::OperatorLog;
 use crate::permits::SubtaskActivity;
 use crate::pipeline::NodeKind;
 use crate::turn::SharedLimits;
@@ -105,7 +103,7 @@ impl Execution {
         };
         let mut channels = UnclaimedChannels::new(plan, &|chain| options.runs_chain(chain));
         let mut sources = SourceStartup::new(plan, &options, &channels);
-        let logs = Arc::new(operator_logs(plan, &options.clock));
+        let logs = Arc::new(operator_logs(plan, &options));
         for stats in &mut execution.stats {
             stats.limits = logs.get(&stats.node).map(|log| log.limits().clone());
         }
@@ -348,17 +346,4 @@ fn source_memberships(
         }
     }
     memberships
-}
-
-/// Creates the log of each operator, and the limits that all its subtasks share.
-fn operator_logs(plan: &ExecutionPlan, clock: &SharedClock) -> BTreeMap<String, Arc<OperatorLog>> {
-    let mut logs = BTreeMap::new();
-    for node in &plan.pipeline.nodes {
-        let NodeKind::Operator(operator) = &node.kind else { continue };
-        let function = plan.functions.get(&node.id).map_or("", |function| &function.description.name);
-        let limits = Arc::new(SharedLimits::new(&node.id, &operator.limits, clock.clone()));
-        let log = OperatorLog::new(&plan.pipeline.name, &node.id, function, limits, clock.clone());
-        logs.insert(node.id.clone(), Arc::new(log));
-    }
-    logs
 }

@@ -56,6 +56,7 @@ pub(super) fn execution_options(
     let (sender, events) = unbounded();
     let options = ExecutionOptions {
         health: Default::default(),
+        log: Default::default(),
         job_id: "job".into(),
         paths: PipelinePaths::unrestricted(base_dir),
         working_dir: working_dir.to_owned(),

@@ -8,9 +8,9 @@ use wasmtime::component::HasData;
 use super::bindings::cofferdam::function as wit;
 use super::bindings::cofferdam::function::types::ColumnResult as WitColumn;
 use super::instance::StoreData;
-use crate::model::{Column, NO_TIMESTAMP, TimeDomain};
+use crate::model::{Column, LogLevel, NO_TIMESTAMP, TimeDomain};
 use crate::state::LoadedEntries;
-use crate::turn::{HostCallError, LogLevel, Turn};
+use crate::turn::{HostCallError, Turn};
 
 /// Connects the generated bindings with the store's data.
 pub(super) struct ImportHost;
@@ -205,29 +205,25 @@ impl wit::context::Host for StoreData {
     }
 }
 
+fn log_level(level: wit::log::Level) -> LogLevel {
+    match level {
+        wit::log::Level::Trace => LogLevel::Trace,
+        wit::log::Level::Debug => LogLevel::Debug,
+        wit::log::Level::Info => LogLevel::Info,
+        wit::log::Level::Warn => LogLevel::Warn,
+        wit::log::Level::Error => LogLevel::Error,
+    }
+}
+
 impl wit::log::Host for StoreData {
-    /// Asks the log itself, so that lines are made only if they can appear.
+    /// Answers by the level of the operator, so that a function makes only lines that can appear.
     fn enabled(&mut self, level: wit::log::Level) -> Result<bool> {
-        use tracing::Level;
-        Ok(match level {
-            wit::log::Level::Trace => tracing::enabled!(target: "guest", Level::TRACE),
-            wit::log::Level::Debug => tracing::enabled!(target: "guest", Level::DEBUG),
-            wit::log::Level::Info => tracing::enabled!(target: "guest", Level::INFO),
-            wit::log::Level::Warn => tracing::enabled!(target: "guest", Level::WARN),
-            wit::log::Level::Error => tracing::enabled!(target: "guest", Level::ERROR),
-        })
+        Ok(self.turn.is_log_enabled(log_level(level)))
     }
 
     fn write(&mut self, level: wit::log::Level, message: String, record: Option<u32>) -> Result<()> {
-        let level = match level {
-            wit::log::Level::Trace => LogLevel::Trace,
-            wit::log::Level::Debug => LogLevel::Debug,
-            wit::log::Level::Info => LogLevel::Info,
-            wit::log::Level::Warn => LogLevel::Warn,
-            wit::log::Level::Error => LogLevel::Error,
-        };
         // Logging also works outside of a turn: in `describe` and `migrate`.
-        self.turn.log(level, message, record);
+        self.turn.log(log_level(level), message, record);
         Ok(())
     }
 

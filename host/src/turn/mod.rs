@@ -57,7 +57,7 @@ pub use guest::{CallShare, FIRST_INPUT, Guest, OutputBatch, OutputId, SECOND_INP
 pub use limits::TurnLimits;
 pub use shared_limits::{LimitCounts, METRIC_NAMES_MAX, SharedLimits};
 pub use staged::telemetry::{
-    BACKTRACE_FRAMES_MAX, FRAME_CHARS_MAX, GuestPanic, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine,
+    BACKTRACE_FRAMES_MAX, FRAME_CHARS_MAX, GuestPanic, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine,
 };
 pub(crate) use staged::telemetry::{sanitize_backtrace, sanitize_text};
 pub use staged::timers::timer_states;

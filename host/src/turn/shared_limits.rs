@@ -4,17 +4,19 @@
 //! | limit | checked | if it is exceeded |
 //! |---|---|---|
 //! | `state` | after each commit that has changed the size | the job fails with `state-exceeded` |
-//! | `log_lines`, `log_bytes` | for each log line of the function | the line is dropped and counted |
+//! | `log_lines`, `log_bytes`, and those of the job | for each log line of the function | the line is dropped and counted |
 //! | names of metrics | for each name that is new to a subtask | the metric is dropped and counted |
 //! | `faults` | for each batch | the job fails with `too-many-faults` |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{self, Result};
+use crate::job_log::NodeLog;
 use crate::log_limit::LogLimit;
 use crate::model::FaultCode;
 use crate::pipeline::{FaultShareLimit, LimitKey, OperatorLimits};
@@ -36,18 +38,19 @@ pub struct SharedLimits {
     state_bytes: AtomicU64,
     log_lines: LogLimit,
     log_bytes: LogLimit,
+    /// The level of the operator's log, and the limit of its job.
+    log: Arc<NodeLog>,
     /// Dropped log lines that no line has reported yet.
     unreported_lines: AtomicU64,
     metric_names: Mutex<BTreeSet<String>>,
     fault_share: Option<(FaultShareLimit, Mutex<FaultWindow>)>,
     /// Number of faults of each code, in the order of [`FaultCode::ALL`].
     faults: [AtomicU64; FaultCode::ALL.len()],
-    log_lines_dropped: AtomicU64,
     metrics_dropped: AtomicU64,
     batches_divided: AtomicU64,
 }
 
-/// What an operator has exceeded since its attempt began.
+/// What an operator has exceeded since its attempt began, and the log lines that it has lost since the process started the job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitCounts {
     /// Number of faults by their code.
@@ -74,7 +77,7 @@ impl LimitCounts {
 
 impl SharedLimits {
     /// Returns the limits of an operator of which nothing is used. `clock` measures rates.
-    pub fn new(operator: &str, limits: &OperatorLimits, clock: SharedClock) -> SharedLimits {
+    pub fn new(operator: &str, limits: &OperatorLimits, log: Arc<NodeLog>, clock: SharedClock) -> SharedLimits {
         let rate = |key| {
             let per_second = limits.get(key);
             LogLimit::new(per_second.saturating_mul(LOG_BURST_SECONDS), per_second)
@@ -86,11 +89,11 @@ impl SharedLimits {
             state_bytes: AtomicU64::new(0),
             log_lines: rate(LimitKey::LogLines),
             log_bytes: rate(LimitKey::LogBytes),
+            log,
             unreported_lines: AtomicU64::new(0),
             metric_names: Mutex::default(),
             fault_share: limits.faults.map(|limit| (limit, Mutex::default())),
             faults: Default::default(),
-            log_lines_dropped: AtomicU64::new(0),
             metrics_dropped: AtomicU64::new(0),
             batches_divided: AtomicU64::new(0),
         }
@@ -118,12 +121,24 @@ impl SharedLimits {
     /// Returns whether a log line of this length may be written. Counts it if not.
     pub fn admit_line(&self, bytes: usize) -> bool {
         let now_ns = self.clock.monotonic_ns();
-        let is_admitted = self.log_lines.take_tokens(1, now_ns) && self.log_bytes.take_tokens(bytes as u64, now_ns);
+        let is_admitted = self.log_lines.take_tokens(1, now_ns)
+            && self.log_bytes.take_tokens(bytes as u64, now_ns)
+            && self.log.admit(bytes, now_ns);
         if !is_admitted {
-            self.log_lines_dropped.fetch_add(1, Ordering::Relaxed);
-            self.unreported_lines.fetch_add(1, Ordering::Relaxed);
+            self.note_dropped_line();
         }
         is_admitted
+    }
+
+    /// Counts a log line that was dropped.
+    pub(super) fn note_dropped_line(&self) {
+        self.log.note_suppressed();
+        self.unreported_lines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the log of the operator.
+    pub fn log(&self) -> &Arc<NodeLog> {
+        &self.log
     }
 
     /// Returns the number of dropped lines that were not reported yet. The caller reports them.
@@ -185,7 +200,7 @@ impl SharedLimits {
         let faults = faults.map(|(code, count)| (code.as_str(), count.load(Ordering::Relaxed)));
         LimitCounts {
             faults: faults.filter(|(_, count)| *count > 0).collect(),
-            log_lines_dropped: self.log_lines_dropped.load(Ordering::Relaxed),
+            log_lines_dropped: self.log.suppressed(),
             metrics_dropped: self.metrics_dropped.load(Ordering::Relaxed),
             batches_divided: self.batches_divided.load(Ordering::Relaxed),
         }
@@ -195,7 +210,7 @@ impl SharedLimits {
 /// The default limits, for functions that run outside of a job.
 impl Default for SharedLimits {
     fn default() -> SharedLimits {
-        SharedLimits::new("", &OperatorLimits::default(), SystemClock::shared())
+        SharedLimits::new("", &OperatorLimits::default(), Arc::default(), SystemClock::shared())
     }
 }
 
@@ -226,7 +241,6 @@ impl FaultWindow {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -234,7 +248,7 @@ mod tests {
 
     fn shared(limits: &OperatorLimits) -> (SharedLimits, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::default());
-        (SharedLimits::new("op", limits, clock.clone()), clock)
+        (SharedLimits::new("op", limits, Arc::default(), clock.clone()), clock)
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::runtime::ExecutionPlan;
 use crate::state::StateDescription;
 
 /// The settings of an operator that do not make a new version.
-const SETTINGS_OF_THE_DEPLOYMENT: &[&str] = &["parallelism"];
+const SETTINGS_OF_THE_DEPLOYMENT: &[&str] = &["parallelism", "log"];
 
 /// The versions of all operators, and the schemas that they refer to.
 #[derive(Debug, Default)]

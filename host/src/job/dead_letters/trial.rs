@@ -74,6 +74,7 @@ pub fn try_letters(
     let checkpoint = restored.as_ref().map(|metadata| metadata.checkpoint_id);
     let options = ExecutionOptions {
         health: Default::default(),
+        log: Default::default(),
         job_id: record.id.clone(),
         paths: environment.paths(record.base_dir.clone()),
         working_dir: scratch.path().to_owned(),

@@ -13,6 +13,7 @@ use crate::job::handle::JobHandle;
 use crate::job::message::{JobMessage, RunningJobCommand};
 use crate::job::store::{JobRecord, remove_checkpoints_of_ended};
 use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
+use crate::model::LogLevel;
 use crate::pipeline::{CheckpointCleanup, PipelineSpec};
 
 /// Pause after the first failed try to store a job's end. It doubles with each further try.
@@ -47,6 +48,7 @@ pub fn conclude(
             record.note_failure(failure, record.attempts, ended_at_ms, FailureOutcome::Failed);
         }
     };
+    job.log.note(ended_at_ms, LogLevel::Info, None, &format!("job ended: {status:?}").to_lowercase());
     fail_point!("job-end.store");
     let JobRecord { id, name, .. } = job.record();
     // A client that sees the end may remove the job's origin, so that the origin is released before the end is shown.
@@ -58,6 +60,7 @@ pub fn conclude(
     let _ = std::fs::remove_dir_all(job.dir.join("working"));
     fail_point!("job-end.done");
     tracing::info!(job = %name, ?status, "job ended");
+    environment.ended_logs.add(&job.log);
 }
 
 fn unpublished_warning(what: &str) -> String {

@@ -75,6 +75,7 @@ impl RegionStart<'_> {
             runtime: Some(self.environment.runtime.clone()),
             letters: self.letters.clone(),
             health: self.job.health.clone(),
+            log: self.job.log.clone(),
             sinks: self.sinks.progress(),
             ingest: Some(IngestAccess {
                 logs: self.environment.ingest_logs.clone(),

@@ -17,6 +17,7 @@ use crate::job::restart_policy::RestartDecision;
 use crate::job::savepoint::{CheckpointRequest, give_up_failing_stop};
 use crate::job::view::{FailureOutcome, JobFailure, JobStatus};
 use crate::log_limit::LogLimit;
+use crate::model::LogLevel;
 use crate::pipeline::RestartStrategy;
 
 /// How long a job whose compilation was stopped waits for the command that stopped it.
@@ -70,6 +71,8 @@ impl Restarts {
         let log = |failure: &JobFailure, suppressed: u64| {
             let suppressed = (suppressed > 0).then_some(suppressed);
             tracing::error!(job = %record.name, attempt, code = failure.code, suppressed, "{}", failure.message);
+            let text = format!("attempt {attempt} failed: {} [{}]", failure.message, failure.code);
+            self.job.log.note(self.clock.wall_ms(), LogLevel::Error, failure.operator.as_deref(), &text);
         };
         if is_repeated || is_permanent(&failure) {
             log(&failure, self.log.rest());
@@ -93,7 +96,9 @@ impl Restarts {
         });
         let restarts = record.restarts + 1;
         if admitted.is_some() {
-            tracing::info!(job = %record.name, restarts, "restart in {}", humantime::format_duration(delay));
+            let delay = humantime::format_duration(delay);
+            tracing::info!(job = %record.name, restarts, "restart in {delay}");
+            self.job.log.note(now_ms, LogLevel::Info, None, &format!("restart {restarts} in {delay}"));
         }
         Ok(delay)
     }

@@ -132,7 +132,10 @@ pub struct OperatorDetail {
     /// Batches that were divided without a fault because they wrote too much, since the attempt began.
     #[serde(default)]
     pub batches_divided: u64,
-    /// Log lines of the function that were dropped, since the attempt began.
+    /// The level of the function's log lines, if it differs from that of the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    /// Log lines of the function that were dropped because of a limit, since the process started the job.
     #[serde(default)]
     pub log_lines_dropped: u64,
     /// Changes of user metrics that were dropped because of their names, since the attempt began.

@@ -9,6 +9,7 @@ mod event;
 mod failure;
 mod graph;
 mod job;
+mod log;
 mod metrics;
 mod status;
 
@@ -27,5 +28,6 @@ pub use graph::{GraphEdge, GraphNode, JobGraph};
 pub use job::{
     GaugeRange, HealthView, HistogramBucket, HistogramView, JobDetail, JobSummary, OperatorDetail, SubtaskWatermark,
 };
+pub use log::{LogLevelView, LogLineView, LogPage};
 pub use metrics::{JobMetrics, MetricTotals, OperatorMetrics, SubtaskMetricsView, TimeShares};
 pub use status::JobStatus;

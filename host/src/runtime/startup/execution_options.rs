@@ -11,6 +11,7 @@ use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
 use crate::connector::ingest::IngestAccess;
 use crate::connector::{HealthBoard, LetterQuota, SinkProgress};
+use crate::job_log::JobLog;
 use crate::model::Interrupt;
 use crate::permits::JobShare;
 use crate::runtime::injected_failures::InjectedFailures;
@@ -52,6 +53,8 @@ pub struct ExecutionOptions {
     pub listener: SubtaskEventListener,
     /// Where connectors show their health.
     pub health: HealthBoard,
+    /// The log of the job.
+    pub log: Arc<JobLog>,
     /// Runs the tasks of asynchronous connectors.
     pub runtime: Option<Handle>,
     /// Where dead letters are kept and replayed from.

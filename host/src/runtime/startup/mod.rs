@@ -5,12 +5,14 @@
 //! - `subtask_startup` opens the chain of a subtask, runs its loop and reports its failure.
 //! - `source_startup` and `operator_startup` open a source or an operator.
 //! - `record_origin` finds the record that a function failed on.
+//! - `operator_logs` creates the logs of the operators.
 //! - `restored_node` selects what a subtask takes over from a checkpoint.
 //! - `guest_migration` lets a function migrate its own state.
 
 pub(super) mod edge_channels;
 pub(super) mod execution_options;
 mod guest_migration;
+pub(super) mod operator_logs;
 mod operator_startup;
 pub(super) mod operator_trial;
 pub(super) mod record_origin;

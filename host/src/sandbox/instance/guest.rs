@@ -19,7 +19,7 @@ use super::store_data::{InstanceOptions, StoreData, begin_call, log_lines_outsid
 use super::turn_seed::{TurnCall, turn_seed};
 use crate::error;
 use crate::model::{
-    Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, Keys, TimeDomain, WindowElements, Windows,
+    Batch, Column, DueTimers, Fault, FaultCode, JoinedPairs, Keys, LogLevel, TimeDomain, WindowElements, Windows,
 };
 use crate::permits;
 use crate::pipeline::{Grants, GuestLimits};
@@ -31,7 +31,7 @@ use crate::sandbox::component::Component;
 use crate::sandbox::description::PortDescription;
 use crate::sandbox::exports::ComponentExports;
 use crate::state::{StateForm, StoredValues};
-use crate::turn::{CallShare, Guest, LogLevel, OutputBatch, Turn, TurnFailure, sanitize_backtrace, sanitize_text};
+use crate::turn::{CallShare, Guest, OutputBatch, Turn, TurnFailure, sanitize_backtrace, sanitize_text};
 
 /// The guest of one subtask. Its instance is reused until a call fails.
 pub struct Instance {

@@ -12,10 +12,11 @@ use super::deadline::Deadline;
 use super::memory_limit::MemoryLimit;
 use crate::clock;
 use crate::error::Result;
+use crate::model::LogLevel;
 use crate::permits;
 use crate::pipeline::{Grants, GuestLimits};
 use crate::sandbox::wasi::WasiEnvironment;
-use crate::turn::{LogLevel, Turn};
+use crate::turn::Turn;
 
 /// Maximum number of WASI resources of one instance. Each takes memory of the host.
 const RESOURCES_MAX: usize = 1024;

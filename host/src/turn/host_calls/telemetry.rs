@@ -1,7 +1,8 @@
 //! The host calls `metrics.*` and `log.*`.
 
+use crate::model::LogLevel;
 use crate::turn::error::HostCallError;
-use crate::turn::staged::telemetry::{LogLevel, MetricChange, sanitize_text};
+use crate::turn::staged::telemetry::{MetricChange, sanitize_text};
 use crate::turn::transaction::Turn;
 
 impl Turn {
@@ -43,6 +44,11 @@ impl Turn {
     fn warn_of_ignored_value(&mut self, done: &str, name: String, value: f64) {
         let message = format!("metric `{}` was not {done}: {value} is not a finite number", sanitize_text(name));
         self.log(LogLevel::Warn, message, None);
+    }
+
+    /// `log.enabled`: returns whether lines of this level are written now.
+    pub fn is_log_enabled(&self, level: LogLevel) -> bool {
+        self.shared.log().is_enabled(level)
     }
 
     /// `log.write`: writes a log line. `record` is the index of the record that it is about.

@@ -1,6 +1,6 @@
 //! Metrics and log lines of a function. Metrics take effect with the commit of the turn; log lines always do.
 
-use crate::model::{Histogram, MetricKind, UserMetrics};
+use crate::model::{Histogram, LogLevel, MetricKind, UserMetrics};
 use crate::turn::shared_limits::{METRIC_NAMES_MAX, SharedLimits};
 
 /// Maximum length of the name of a metric, in bytes.
@@ -16,28 +16,13 @@ pub const BACKTRACE_FRAMES_MAX: usize = 32;
 /// Maximum length of one frame of a guest's backtrace, in characters. The component chooses the text.
 pub const FRAME_CHARS_MAX: usize = 256;
 
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Detailed tracing.
-    Trace,
-    /// Debugging information.
-    Debug,
-    /// Information.
-    Info,
-    /// A warning.
-    Warn,
-    /// An error.
-    Error,
-    /// The message of a panic.
-    Panic,
-}
-
 /// A log line of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
     /// Severity.
     pub level: LogLevel,
+    /// Whether the line is the message of a panic.
+    pub is_panic: bool,
     /// The sanitized text; see `sanitize_text`.
     pub message: String,
     /// Index in the batch of the record that the line is about.
@@ -156,16 +141,22 @@ impl TurnTelemetry {
         self.panic = None;
     }
 
-    /// Appends a log line. Drops it if the turn has too many lines, or the operator writes too many of them.
+    /// Appends a log line if lines of its level are written. Drops and counts it if the turn has too many lines, or if the operator or
+    /// its job writes too many of them.
     pub fn write_line(&mut self, level: LogLevel, message: String, record: Option<u32>, shared: &SharedLimits) {
-        if self.log.len() < LOG_LINES_MAX && shared.admit_line(message.len().min(LOG_LINE_BYTES_MAX)) {
+        if !shared.log().is_enabled(level) {
+            return;
+        }
+        if self.log.len() >= LOG_LINES_MAX {
+            shared.note_dropped_line();
+        } else if shared.admit_line(message.len().min(LOG_LINE_BYTES_MAX)) {
             self.push_line(level, sanitize_text(message), record, shared);
         }
     }
 
     fn push_line(&mut self, level: LogLevel, message: String, record: Option<u32>, shared: &SharedLimits) {
         let dropped_before = if shared.has_dropped_lines() { shared.take_dropped_lines() } else { 0 };
-        self.log.push(LogLine { level, message, record, dropped_before });
+        self.log.push(LogLine { level, is_panic: false, message, record, dropped_before });
     }
 
     /// Stores a panic, and logs its message. A turn has at most one.
@@ -177,8 +168,11 @@ impl TurnTelemetry {
         shared: &SharedLimits,
     ) {
         let message = sanitize_text(message);
-        if self.panic.is_none() {
-            self.push_line(LogLevel::Panic, message.clone(), record, shared);
+        if self.panic.is_none() && shared.log().is_enabled(LogLevel::Error) {
+            self.push_line(LogLevel::Error, message.clone(), record, shared);
+            if let Some(line) = self.log.last_mut() {
+                line.is_panic = true;
+            }
         }
         self.panic = Some(GuestPanic { message, backtrace: sanitize_backtrace(backtrace) });
     }
