@@ -71,6 +71,11 @@ impl Api {
         answer(request.send(body).with_context(|| format!("POST {path}"))?)
     }
 
+    pub fn put(&self, path: &str, body: &str) -> Result<Answer> {
+        let request = self.agent.put(self.url(path)).content_type("application/json");
+        answer(request.send(body).with_context(|| format!("PUT {path}"))?)
+    }
+
     /// Uploads a component, optionally under `name@version`.
     pub fn push(&self, bytes: &[u8], name: Option<&str>) -> Result<Answer> {
         let query = name.map_or(String::new(), |name| format!("?name={name}"));

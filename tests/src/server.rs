@@ -3,17 +3,21 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::Checkout;
 use crate::api::Api;
+use crate::wait::wait_until;
 
 const STARTED: &str = "listening on ";
+
+/// Time in which a server ends after a signal.
+const END_TIME: Duration = Duration::from_secs(120);
 
 /// A running server, killed on drop.
 pub struct Server {
@@ -50,9 +54,22 @@ impl Server {
         Server::start_allowing(command, work_dir, &allowed.chain(arguments.iter().copied()).collect::<Vec<_>>())
     }
 
-    fn start_allowing(mut command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
+    /// Like [`Server::start_by`], with a stderr that the caller reads, or does not read.
+    pub fn start_piped(command: Command, work_dir: &Path, arguments: &[&str]) -> Result<(Server, ChildStderr)> {
+        let allowed = allowed_in_tests();
+        let arguments: Vec<&str> = allowed.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+        let mut server = Server::start_logging(command, work_dir, &arguments, Stdio::piped())?;
+        let stderr = server.child.stderr.take().context("no stderr")?;
+        Ok((server, stderr))
+    }
+
+    fn start_allowing(command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
+        let log = OpenOptions::new().create(true).append(true).open(log_path(work_dir))?;
+        Server::start_logging(command, work_dir, arguments, log.into())
+    }
+
+    fn start_logging(mut command: Command, work_dir: &Path, arguments: &[&str], log: Stdio) -> Result<Server> {
         let log_path = log_path(work_dir);
-        let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
         let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(work_dir.join("data"))
@@ -87,6 +104,12 @@ impl Server {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        ensure!(Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status()?.success(), "no signal");
+        wait_until("the server ends", END_TIME, || Ok(self.child.try_wait()?))
     }
 
     /// Returns whether the process is running.

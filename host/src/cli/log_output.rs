@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use tracing::Level;
-use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
+use tracing_log::{AsLog, LogTracer};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::clock::SystemClock;
@@ -48,16 +48,26 @@ pub fn start_log(default: &str, format: LogFormat) {
         Err(_) => default.to_owned(),
     };
     set_default_level(guest_level(&directives));
-    let filter = EnvFilter::new(&directives).or(filter_fn(|event| event.target() == GUEST));
+    let selected = EnvFilter::new(&directives);
+    let level_of_libraries = selected.max_level_hint().unwrap_or(LevelFilter::TRACE);
+    let filter = selected.or(filter_fn(|event| event.target() == GUEST));
     let ansi = writer.has_colors();
     let text = fmt::layer().with_ansi(ansi).with_writer(Arc::new(writer));
     match format {
-        LogFormat::Text => registry().with(text.with_filter(filter)).init(),
+        LogFormat::Text => set_subscriber(registry().with(text.with_filter(filter)), level_of_libraries),
         LogFormat::Json => {
             let json = text.json().flatten_event(true).with_current_span(true).with_span_list(false);
-            registry().with(json.with_filter(filter)).init();
+            set_subscriber(registry().with(json.with_filter(filter)), level_of_libraries);
         }
     }
+}
+
+/// Sets the subscriber of the process. Libraries that use the crate `log` are asked for events of this level and above only, so that
+/// others cost them nothing.
+fn set_subscriber(subscriber: impl Into<tracing::Dispatch>, level_of_libraries: LevelFilter) {
+    let is_first = tracing::dispatcher::set_global_default(subscriber.into()).is_ok();
+    let libraries = LogTracer::builder().with_max_level(level_of_libraries.as_log()).init();
+    debug_assert!(is_first && libraries.is_ok(), "the log is started once");
 }
 
 /// Returns the least severe lines of functions that these directives select.

@@ -46,11 +46,12 @@ pub struct SharedLimits {
     fault_share: Option<(FaultShareLimit, Mutex<FaultWindow>)>,
     /// Number of faults of each code, in the order of [`FaultCode::ALL`].
     faults: [AtomicU64; FaultCode::ALL.len()],
+    log_lines_dropped: AtomicU64,
     metrics_dropped: AtomicU64,
     batches_divided: AtomicU64,
 }
 
-/// What an operator has exceeded since its attempt began, and the log lines that it has lost since the process started the job.
+/// What an operator has exceeded since its attempt began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitCounts {
     /// Number of faults by their code.
@@ -94,6 +95,7 @@ impl SharedLimits {
             metric_names: Mutex::default(),
             fault_share: limits.faults.map(|limit| (limit, Mutex::default())),
             faults: Default::default(),
+            log_lines_dropped: AtomicU64::new(0),
             metrics_dropped: AtomicU64::new(0),
             batches_divided: AtomicU64::new(0),
         }
@@ -133,6 +135,7 @@ impl SharedLimits {
     /// Counts a log line that was dropped.
     pub(super) fn note_dropped_line(&self) {
         self.log.note_suppressed();
+        self.log_lines_dropped.fetch_add(1, Ordering::Relaxed);
         self.unreported_lines.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -200,7 +203,7 @@ impl SharedLimits {
         let faults = faults.map(|(code, count)| (code.as_str(), count.load(Ordering::Relaxed)));
         LimitCounts {
             faults: faults.filter(|(_, count)| *count > 0).collect(),
-            log_lines_dropped: self.log.suppressed(),
+            log_lines_dropped: self.log_lines_dropped.load(Ordering::Relaxed),
             metrics_dropped: self.metrics_dropped.load(Ordering::Relaxed),
             batches_divided: self.batches_divided.load(Ordering::Relaxed),
         }

@@ -351,7 +351,7 @@ impl CheckpointCoordinator {
         let mut after = AfterCheckpoint::Continue;
         for late in self.open.take_late(now_ns, timeout) {
             let why = not_published(&describe([&late], &self.sinks));
-            tracing::warn!(checkpoint = late.metadata.checkpoint_id, "{why}");
+            tracing::warn!(job = %self.context.plan.pipeline.name, checkpoint = late.metadata.checkpoint_id, "{why}");
             self.answer_failed(&late.pending, Some(&late.location), &why);
             if late.pending.barrier.kind.is_stop() {
                 self.context.job.update_or_show(|record| record.unpublished = Some(why.clone()));
@@ -436,7 +436,7 @@ impl CheckpointCoordinator {
         match storage.retire(&job_id, plan.pipeline.checkpoint.retained, &spared) {
             Ok(retirement) => retirement.oldest_retained,
             Err(error) => {
-                tracing::warn!("cannot remove old checkpoints: {error}");
+                tracing::warn!(job = %plan.pipeline.name, "cannot remove old checkpoints: {error}");
                 None
             }
         }
@@ -456,7 +456,7 @@ impl CheckpointCoordinator {
     fn fail(&mut self, pending: &PendingCheckpoint, error: &Error) -> Result<(), JobFailure> {
         self.consecutive_failures += 1;
         let (checkpoint, failures) = (pending.barrier.checkpoint, self.consecutive_failures);
-        tracing::warn!(checkpoint, failures, "checkpoint failed: {error}");
+        tracing::warn!(job = %self.context.plan.pipeline.name, checkpoint, failures, "checkpoint failed: {error}");
         self.show_failed(pending, &error.message);
         self.answer_failed(pending, None, &error.message);
         if pending.barrier.kind.is_last() || failures > self.context.plan.pipeline.checkpoint.tolerable_failures {
@@ -517,7 +517,7 @@ impl CheckpointCoordinator {
             self.answer_failed(&open.pending, Some(&open.location), &why);
         }
         if let Err(error) = self.context.storage.remove_unfinished_savepoints(&self.context.job.record().id) {
-            tracing::warn!("cannot remove files of incomplete savepoints: {error}");
+            tracing::warn!(job = %self.context.plan.pipeline.name, "cannot remove files of incomplete savepoints: {error}");
         }
         let why = "the job's attempt ended before the savepoint was complete";
         self.context.job.fail_savepoints(&self.request_ids, why);

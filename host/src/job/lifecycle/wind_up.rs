@@ -54,7 +54,7 @@ pub fn wind_up_sinks(
     if let Err(error) = recovered
         && end == AttemptEnd::Cancelled
     {
-        tracing::warn!("the output that the newest checkpoint has promised is not published: {error}");
+        tracing::warn!(job = %pipeline.name, "the output that the newest checkpoint has promised is not published: {error}");
         let why = error.message;
         job.update_or_show(|record| record.unpublished = Some(why.clone()));
     }

@@ -293,6 +293,6 @@ pub fn mark_published(storage: &CheckpointStorage, metadata: &CheckpointMetadata
     let is_durable = committables.values().flatten().any(is_outbox);
     if let Err(error) = storage.mark_published(metadata, is_durable) {
         // A restore of the checkpoint then asks the sinks.
-        tracing::warn!(checkpoint = metadata.checkpoint_id, "cannot record that the output is published: {error}");
+        tracing::warn!(job = %metadata.job_name, checkpoint = metadata.checkpoint_id, "cannot record that the output is published: {error}");
     }
 }

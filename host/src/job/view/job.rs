@@ -135,7 +135,7 @@ pub struct OperatorDetail {
     /// The level of the function's log lines, if it differs from that of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
-    /// Log lines of the function that were dropped because of a limit, since the process started the job.
+    /// Log lines of the function that were dropped because of a limit, since the attempt began.
     #[serde(default)]
     pub log_lines_dropped: u64,
     /// Changes of user metrics that were dropped because of their names, since the attempt began.

@@ -50,6 +50,23 @@ pub fn log_steadily(batch: &Batch) -> Output {
     output(values_of(batch))
 }
 
+/// 100,000 lines with each batch. With nothing to wait for, that is more than a million lines per second.
+pub fn log_million(batch: &Batch) -> Output {
+    let line = "order 1234567 of customer 89 was late by 42 minutes, which is more than 30";
+    (0..100_000).for_each(|record| log::write(log::Level::Error, line, Some(record)));
+    output(values_of(batch))
+}
+
+/// Takes about as long as `log_million` and writes no line.
+pub fn spin_million(batch: &Batch) -> Output {
+    let mut sum = 0_u64;
+    for step in 0..30_000_000 {
+        sum = black_box(sum.rotate_left(5) ^ step);
+    }
+    black_box(sum);
+    output(values_of(batch))
+}
+
 pub fn log_for_ever() -> Returned {
     let line = "x".repeat(64 << 10);
     loop {

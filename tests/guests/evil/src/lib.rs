@@ -71,6 +71,8 @@ const PLAIN: &[(&str, Misdeed)] = &[
     ("log-large", |batch| Ok(vec![hoard::log_large_lines(batch)])),
     ("log-flood", |batch| Ok(vec![hoard::log_flood(batch)])),
     ("log-steadily", |batch| Ok(vec![hoard::log_steadily(batch)])),
+    ("log-million", |batch| Ok(vec![hoard::log_million(batch)])),
+    ("spin-million", |batch| Ok(vec![hoard::spin_million(batch)])),
     ("log-for-ever", |_| hoard::log_for_ever()),
     ("metrics-many", |batch| Ok(vec![hoard::metrics_many(batch)])),
     ("metrics-flood", |batch| Ok(vec![hoard::metrics_flood(batch)])),
