@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
-use super::{build, check, dead_letters, logs, new, observe, run, secrets, server_commands, shell_files, state, state_load};
+use super::{
+    build, check, dead_letters, logs, new, observe, run, secrets, server_commands, shell_files, state, state_load,
+};
 use crate::error::{Result, internal};
 use crate::sandbox::compile_child;
 use crate::state::check_database_child;

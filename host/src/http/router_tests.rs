@@ -158,7 +158,9 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "get /v1/jobs/{id}/dead-letters/{letter}",
             "get /v1/jobs/{id}/events",
             "get /v1/jobs/{id}/graph",
+            "get /v1/jobs/{id}/logs",
             "get /v1/jobs/{id}/metrics",
+            "get /v1/jobs/{id}/operators/{operator}/log-level",
             "get /v1/jobs/{id}/savepoints",
             "get /v1/jobs/{id}/savepoints/{request_id}",
             "get /v1/jobs/{id}/state",
@@ -172,6 +174,7 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "post /v1/jobs/{id}/dead-letters/try",
             "post /v1/jobs/{id}/savepoints",
             "post /v1/jobs/{id}/stop",
+            "put /v1/jobs/{id}/operators/{operator}/log-level",
         ]
     );
     let problem = &paths["/v1/jobs"]["post"]["responses"]["default"]["content"]["application/problem+json"];

@@ -23,8 +23,8 @@ use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
 use super::telemetry::MonitoredJob;
 use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobEventPage,
-    JobGraph, JobMetrics, JobStatus, JobSummary, LogLevelView, LogPage, ReplaysStarted, SavepointFormat, SavepointView, StoredSavepoint,
-    TrialView,
+    JobGraph, JobMetrics, JobStatus, JobSummary, LogLevelView, LogPage, ReplaysStarted, SavepointFormat, SavepointView,
+    StoredSavepoint, TrialView,
 };
 use crate::access::AccessPolicy;
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};

@@ -29,7 +29,6 @@ use super::subtask_failure::SubtaskFailure;
 use crate::error::{self, Result};
 use crate::permits::SubtaskActivity;
 use crate::pipeline::NodeKind;
-use crate::turn::SharedLimits;
 use crate::wakeup::Wakeup;
 
 /// Stack of a subtask's thread, in bytes: the guest's stack, and room for the host above it.
