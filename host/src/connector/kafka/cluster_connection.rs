@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{ConsumerSettings, KafkaConsumer, PREFETCH_BYTES_MIN};
-use super::kafka_source::KafkaSourceSettings;
+use super::source_settings::KafkaSourceSettings;
 use super::watcher::{ClusterWatcher, FirstOffsets, Listing, WatchOrder};
 use crate::connector::context::ConnectorContext;
 use crate::connector::splits::SplitName;
@@ -24,8 +24,8 @@ pub(super) struct ClusterConnection {
 }
 
 impl ClusterConnection {
-    /// Connects, and waits until a broker answers. `is_new` says that the source has no position yet. Errors: those of
-    /// [`super::kafka_source::KafkaSource::open`].
+    /// Connects, and waits until a broker answers. `is_new` says that the source has no position yet. Errors: those of the
+    /// source.
     pub(super) fn open(settings: &KafkaSourceSettings, context: &ConnectorContext, is_new: bool) -> Result<Self> {
         let mut prefetch_bytes = settings.consumer.prefetch_bytes;
         loop {

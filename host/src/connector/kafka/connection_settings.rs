@@ -21,6 +21,13 @@ impl ConnectionSpec {
         Ok(ConnectionSpec { brokers: brokers(&section.need("brokers")?)?, security: security.unwrap_or_default() })
     }
 
+    /// The settings of a connection without encryption.
+    #[cfg(test)]
+    pub(super) fn of_test(brokers: &str) -> ConnectionSpec {
+        let brokers = brokers.split(',').map(str::to_owned).collect();
+        ConnectionSpec { brokers, security: SecuritySpec::default() }
+    }
+
     /// Checks that the brokers may be reached. Error: `address-denied`.
     pub(super) fn check(&self, paths: &PipelinePaths) -> Result<()> {
         self.brokers.iter().try_for_each(|broker| paths.policy.check_address(broker))

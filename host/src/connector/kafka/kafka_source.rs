@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::attributes::{encode_place, push_attributes};
 use super::client::{
-    ConsumerSettings, KafkaConnection, KafkaConsumer, KafkaErrorKind, KafkaMessage, PartitionEvent, PartitionReader,
-    StartOffset, TopicId, TopicPartition,
+    KafkaConsumer, KafkaErrorKind, KafkaMessage, PartitionEvent, PartitionReader, TopicId, TopicPartition,
 };
 use super::cluster_connection::ClusterConnection;
+use super::source_settings::{KafkaSourceSettings, RecordContent};
 use super::topics::TopicSelection;
 use super::watcher::{ClusterWatcher, Listing, topic_partition};
 use crate::clock::SharedClock;
@@ -35,33 +35,6 @@ const ANEW_HINT: &str = "start a new job without the checkpoint, or with a sourc
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// Completed checkpoints that are waited for, at most. Older ones are not committed to the group.
 const SNAPSHOTS_MAX: usize = 64;
-
-/// The settings of a Kafka source, with the values of its secrets.
-pub(super) struct KafkaSourceSettings {
-    pub(super) connection: KafkaConnection,
-    pub(super) topics: TopicSelection,
-    pub(super) start: StartOffset,
-    /// Whether each partition ends at the end that it had when the job began.
-    pub(super) ends_at_latest: bool,
-    pub(super) consumer: ConsumerSettings,
-    /// Bytes of all partitions of a subtask that are fetched ahead.
-    pub(super) prefetch_total_bytes: usize,
-    pub(super) discover: Option<Duration>,
-    pub(super) content: RecordContent,
-}
-
-/// What a source takes of a record besides its value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RecordContent {
-    /// Whether records carry their timestamps.
-    pub(super) timestamps: bool,
-    /// Whether records carry their headers, key and place.
-    pub(super) attributes: bool,
-    /// Whether records carry their keys.
-    pub(super) keys: bool,
-    /// Whether a record without a value is a record, with an empty value.
-    pub(super) tombstones: bool,
-}
 
 /// The position in a partition. Durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `client` | the only module that uses librdkafka |
 //! | `connection_settings`, `security_settings` | what sources and sinks share of the pipeline file |
+//! | `source_settings` | what a source is opened with |
 //! | `source_spec` | the settings of a source, and the check at submit |
 //! | `cluster_connection` | connects one subtask of a source |
 //! | `topics` | which topics a source reads |
@@ -25,9 +26,13 @@ mod publisher;
 mod record_encoder;
 mod security_settings;
 mod sink_spec;
+mod source_settings;
 mod source_spec;
 mod topics;
 mod watcher;
+
+#[cfg(test)]
+mod cluster_tests;
 
 use crate::pipeline::{Connector, SinkConnector, SourceConnector};
 

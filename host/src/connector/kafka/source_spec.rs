@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::client::{ConsumerSettings, FetchedTopics, KafkaConsumer, PREFETCH_BYTES_MIN, StartOffset};
 use super::connection_settings::ConnectionSpec;
-use super::kafka_source::{KafkaSource, KafkaSourceSettings, RecordContent};
+use super::kafka_source::KafkaSource;
 use super::security_settings::{MECHANISMS, PROTOCOLS};
+use super::source_settings::{KafkaSourceSettings, RecordContent};
 use super::topics::{TopicSelection, matches, name_defect};
 use crate::access::PipelinePaths;
 use crate::connector::context::ConnectorContext;

@@ -26,6 +26,9 @@ mod partition_reader;
 mod producer;
 mod topic_ids;
 
+#[cfg(test)]
+mod test_cluster;
+
 pub(super) use client_error::{ADDRESS_HINT, KafkaError, KafkaErrorKind};
 pub(super) use connection::{KafkaConnection, SaslMechanism, SecurityProtocol, SecuritySettings};
 pub(super) use consumer::{
@@ -34,4 +37,6 @@ pub(super) use consumer::{
 pub(super) use message_queue::KafkaMessage;
 pub(super) use partition_reader::{PartitionEvent, PartitionReader};
 pub(super) use producer::{Compression, GroupMarker, KafkaPartitioner, KafkaProducer, ProducerSettings};
+#[cfg(test)]
+pub(super) use test_cluster::TestCluster;
 pub(super) use topic_ids::TopicId;

@@ -144,7 +144,7 @@ impl KafkaProducer {
         match &settings.transactions {
             Some((id, timeout)) => {
                 config.set("transactional.id", id).set("transaction.timeout.ms", timeout.as_millis().to_string());
-                // Nobody takes reports between two publications.
+                // Nothing polls the client between two publications.
                 config.set("statistics.interval.ms", "0");
             }
             // A broker that is away for long is no failure of a record.
@@ -275,7 +275,7 @@ impl GroupMarker {
         let mut config = config.map_err(|error| KafkaError::new(KafkaErrorKind::Other, error.message))?;
         config.set("group.id", group).set("enable.auto.commit", "false");
         config.set("isolation.level", "read_committed");
-        // Nobody takes reports between two publications.
+        // Nothing polls the client between two publications.
         config.set("statistics.interval.ms", "0");
         let state = ClientState::default();
         let consumer: Result<BaseConsumer<StateContext>, _> = config.create_with_context(connection.context(&state));
