@@ -325,6 +325,7 @@ fn run_ours(folder: &Path) {
         instances_max: INSTANCES_MAX,
         shutdown_time: cofferdam::job::SHUTDOWN_TIME,
         limit_ceilings: Default::default(),
+        quotas: Default::default(),
         compile_in: CompileMode::ThisProcess,
         code_cache: None,
         policy: Default::default(),

@@ -296,6 +296,7 @@ fn run_ours(folder: &Path, records: u64) {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         limit_ceilings: Default::default(),
+        quotas: Default::default(),
         shutdown_time: SHUTDOWN_TIME,
         compile_in: CompileMode::ThisProcess,
         code_cache: None,

@@ -87,6 +87,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         limit_ceilings: Default::default(),
+        quotas: Default::default(),
         shutdown_time: SHUTDOWN_TIME,
         compile_in: CompileMode::ThisProcess,
         code_cache: None,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::error::{Result, internal};
+
 /// A source of wall-clock and monotonic time.
 pub trait Clock: Send + Sync {
     /// Returns the milliseconds since the Unix epoch.
@@ -99,4 +101,9 @@ impl Clock for ManualClock {
 pub fn random_u64() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
+}
+
+/// Fills `bytes` with randomness for secrets, from the operating system. Error: `internal` if it gives none.
+pub fn fill_secret(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|error| internal(format!("the system gives no randomness: {error}")))
 }

@@ -154,6 +154,17 @@ codes! {
     request_not_found = "request-not-found", NotFound;
     request_too_large = "request-too-large", TooLarge;
     request_timeout = "request-timeout", Invalid;
+    token_missing = "token-missing", Invalid;
+    token_invalid = "token-invalid", Invalid;
+    token_not_found = "token-not-found", NotFound;
+    role_insufficient = "role-insufficient", Invalid;
+    too_many_attempts = "too-many-attempts", Environment;
+    namespace_not_found = "namespace-not-found", NotFound;
+    quota_exceeded = "quota-exceeded", Environment;
+    listen_insecure = "listen-insecure", Invalid;
+    connection_invalid = "connection-invalid", Invalid;
+    server_starting = "server-starting", Environment;
+    tls_invalid = "tls-invalid", Invalid;
     server_busy = "server-busy", Environment;
     ingest_busy = "ingest-busy", Environment;
     ingest_failed = "ingest-failed", Environment;

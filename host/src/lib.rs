@@ -8,6 +8,7 @@ mod fail_point;
 
 pub mod access;
 pub mod allocator;
+pub mod auth;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

@@ -3,22 +3,23 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::net::SocketAddr;
 use std::panic::PanicHookInfo;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use clap::Parser;
+use cofferdam::auth::{AuditLog, TokenFile, TokenStore};
 use cofferdam::cli::{self, Cli, CliCommand, ServeArgs};
-use cofferdam::clock::SystemClock;
-use cofferdam::error::{Error, Result, data_dir_failed, internal, request_invalid};
-use cofferdam::http::{self, AllowedHosts};
-use cofferdam::job::{Host, HostOptions};
+use cofferdam::clock::{SharedClock, SystemClock};
+use cofferdam::error::{Error, Result, data_dir_failed, internal, listen_insecure, request_invalid};
+use cofferdam::http::{self, AllowedHosts, ApiOptions, HttpListener, ServerPhase, TlsIdentity};
+use cofferdam::job::{Host, HostOptions, Namespaces, QuotaList, Quotas};
 use cofferdam::pipeline::LimitCeilings;
 use cofferdam::stdio;
 use cofferdam::{allocator, escape, state};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 /// Interval at which the server checks that its data folder still exists.
 const DATA_DIR_CHECK: Duration = Duration::from_millis(500);
@@ -94,9 +95,12 @@ fn serve(args: &ServeArgs) -> Result<()> {
     if let Some(allowed) = policy.allow_list() {
         stdio::tell(allowed);
     }
-    let host = Host::open(HostOptions {
+    let quotas = QuotaList::parse(&args.quota).map_err(|why| request_invalid(format!("--quota: {why}")))?;
+    let clock = SystemClock::shared();
+    let access = ServerAccessFiles::open(args, &data_dir, &clock)?;
+    let options = HostOptions {
         data_dir: data_dir.clone(),
-        clock: SystemClock::shared(),
+        clock: clock.clone(),
         component_bytes_max,
         checkpoint_storage: args.checkpoint_storage.clone(),
         instances_max: args.instances,
@@ -105,81 +109,152 @@ fn serve(args: &ServeArgs) -> Result<()> {
         compile_in: args.compile.compile_mode(),
         code_cache: None,
         policy,
+        quotas: Quotas::default(),
         runtime: storage.handle().clone(),
-    })?;
-    let (listener, address) = requests.block_on(listen(args.listen))?;
-    if !address.ip().is_loopback() {
-        stdio::tell(format_args!(
-            "warning: {address} can be reached from other machines, but there is no authentication yet"
-        ));
-    }
-    let ingest = listen_for_records(args, &requests, &host)?;
-    let resumed = host.resume_jobs();
-    let router = http::router(host.clone(), component_bytes_max, AllowedHosts::new(address, args.allow_host.clone()));
-    let folder = data_dir.display().to_string();
-    let records = ingest.as_ref().map(|(_, address)| format!("records are accepted at http://{address}\n"));
-    let ready = format!(
-        "data folder {}, jobs resumed: {resumed}\n{}listening on http://{address}\n",
-        escape::one_line(&folder),
-        records.unwrap_or_default()
-    );
-    // The server must not wait for a reader of stdout.
-    stdio::stdout().offer(ready.as_bytes());
-    let mut lost = Ok(());
-    let stop = async {
-        tokio::select! {
-            () = cli::stop_signal() => {}
-            error = data_dir_lost(&host) => lost = Err(error),
-        }
-        // Uploads that are still being compiled are answered now, so that they do not delay the shutdown.
-        host.stop_compiling();
     };
-    requests.block_on(serve_both(
-        (listener, router),
-        ingest.map(|(listener, _)| (listener, http::ingest_router(host.clone()))),
-        stop,
-    ));
-    requests.spawn(exit_if_stuck(host.clone(), shutdown_time.saturating_add(JOBS_TIME)));
-    host.shutdown();
+    let namespaces = Arc::new(Namespaces::open(options, quotas)?);
+    let host = namespaces.default_host().clone();
+    let listeners = Listeners::bind(args, &requests, access.tls.clone())?;
+    if listeners.records.is_some() {
+        namespaces.set_has_ingest_listener();
+    }
+    let ready = listeners.ready_text(&data_dir);
+    let (phase, stopping) = (Arc::new(ServerPhase::default()), watch::Sender::new(false));
+    let serving = listeners.serve(args, &requests, &namespaces, &access, &phase, &stopping);
+    // A signal that comes while jobs are resumed is not lost.
+    let signal = requests.spawn(cli::stop_signal());
+    requests.spawn(reload_at_hangup(access.tls));
+    let resumed = namespaces.resume_jobs();
+    phase.set_ready();
+    // The server must not wait for a reader of stdout.
+    stdio::stdout().offer(ready(resumed).as_bytes());
+    let lost = requests.block_on(async {
+        tokio::select! {
+            _ = signal => Ok(()),
+            error = data_dir_lost(&host) => Err(error),
+        }
+    });
+    phase.set_stopping();
+    // Uploads that are still being compiled are answered now, so that they do not delay the shutdown.
+    host.stop_compiling();
+    stopping.send_replace(true);
+    requests.block_on(serving);
+    requests.spawn(exit_if_stuck(namespaces.clone(), shutdown_time.saturating_add(JOBS_TIME)));
+    namespaces.shutdown();
     requests.shutdown_timeout(REQUESTS_TIME);
     storage.shutdown_timeout(REQUESTS_TIME);
     lost
 }
 
-/// Listens on an address. Returns the address with its port.
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let listener = http::bind(address).await?;
-    let address =
-        listener.local_addr().map_err(|error| internal(format!("the address of the listener is unknown: {error}")))?;
-    Ok((listener, address))
+/// What decides who may use the server.
+struct ServerAccessFiles {
+    tokens: Arc<TokenStore>,
+    audit: Arc<AuditLog>,
+    tls: Option<Arc<TlsIdentity>>,
+    clock: SharedClock,
 }
 
-/// Listens for records, if an address for them is given.
-fn listen_for_records(args: &ServeArgs, requests: &Runtime, host: &Host) -> Result<Option<(TcpListener, SocketAddr)>> {
-    let Some(address) = args.ingest_listen else { return Ok(None) };
-    let (listener, address) = requests.block_on(listen(address))?;
-    host.set_has_ingest_listener();
-    if !address.ip().is_loopback() {
-        stdio::tell(format_args!(
-            "warning: {address} can be reached from other machines; sources without `auth` take records from everyone"
-        ));
-    }
-    Ok(Some((listener, address)))
-}
-
-/// Serves the API and, if there is one, the listener for records, until `stop` resolves.
-async fn serve_both(api: (TcpListener, Router), ingest: Option<(TcpListener, Router)>, stop: impl Future<Output = ()>) {
-    let (stopping, stopped) = oneshot::channel::<()>();
-    let api = http::serve(api.0, api.1, async {
-        stop.await;
-        drop(stopping);
-    });
-    let ingest = async {
-        if let Some((listener, router)) = ingest {
-            http::serve(listener, router, async { drop(stopped.await) }).await;
+impl ServerAccessFiles {
+    /// Opens the tokens, the audit log and the certificate. Errors: `listen-insecure` for an address that others can reach without
+    /// tokens and TLS, `tls-invalid`, `data-dir-failed`.
+    fn open(args: &ServeArgs, data_dir: &Path, clock: &SharedClock) -> Result<ServerAccessFiles> {
+        let tls = match (&args.tls_cert, &args.tls_key) {
+            (Some(certificate), Some(key)) => Some(TlsIdentity::load(certificate, key)?),
+            _ => None,
+        };
+        let tokens = TokenStore::open(TokenFile::of_data_dir(data_dir), clock.clone());
+        let are_required = tokens.are_required();
+        let reachable = |address: &SocketAddr| !address.ip().is_loopback();
+        if let Some(address) = [Some(args.listen), args.ingest_listen].into_iter().flatten().find(reachable) {
+            let missing = match (are_required, tls.is_some()) {
+                (true, true) => None,
+                (false, true) => Some("there is no token"),
+                (true, false) => Some("there is no TLS"),
+                (false, false) => Some("there are no token and no TLS"),
+            };
+            match missing {
+                Some(missing) if args.insecure => {
+                    stdio::tell(format_args!("warning: {address} can be reached from other machines, and {missing}"));
+                }
+                Some(missing) => {
+                    return Err(listen_insecure(format!("{address} can be reached from other machines, and {missing}"))
+                        .hint(
+                            "create a token with `cofferdam token create --role admin --data-dir DIR`, and give --tls-cert and \
+                             --tls-key; or start with --insecure",
+                        ));
+                }
+                None => {}
+            }
         }
-    };
-    tokio::join!(api, ingest);
+        let audit = Arc::new(AuditLog::open(data_dir, clock.clone())?);
+        Ok(ServerAccessFiles { tokens, audit, tls, clock: clock.clone() })
+    }
+}
+
+/// Reads the certificate again at each SIGHUP.
+async fn reload_at_hangup(tls: Option<Arc<TlsIdentity>>) {
+    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        match tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("the certificate was read again"),
+            Some(Err(error)) => tracing::error!("the certificate stays as it is: {error}"),
+            None => {}
+        }
+    }
+}
+
+/// The addresses on which the server listens.
+struct Listeners {
+    api: HttpListener,
+    records: Option<HttpListener>,
+}
+
+impl Listeners {
+    /// Listens for the API and, if an address for them is given, for records.
+    fn bind(args: &ServeArgs, requests: &Runtime, tls: Option<Arc<TlsIdentity>>) -> Result<Listeners> {
+        let bind = |address| requests.block_on(HttpListener::bind(address, tls.clone()));
+        Ok(Listeners { api: bind(args.listen)?, records: args.ingest_listen.map(bind).transpose()? })
+    }
+
+    /// Returns what the server says once it has resumed so many jobs.
+    fn ready_text(&self, data_dir: &Path) -> impl FnOnce(usize) -> String + use<> {
+        let folder = escape::one_line(&data_dir.display().to_string()).into_owned();
+        let records = self.records.as_ref().map(|records| format!("records are accepted at {}\n", records.url()));
+        let listening = format!("{}listening on {}\n", records.unwrap_or_default(), self.api.url());
+        move |resumed| format!("data folder {folder}, jobs resumed: {resumed}\n{listening}")
+    }
+
+    /// Serves until `stopping` is set and requests in progress have ended.
+    fn serve(
+        self,
+        args: &ServeArgs,
+        requests: &Runtime,
+        namespaces: &Arc<Namespaces>,
+        access: &ServerAccessFiles,
+        phase: &Arc<ServerPhase>,
+        stopping: &watch::Sender<bool>,
+    ) -> impl Future<Output = ()> + use<> {
+        let api = http::router(ApiOptions {
+            namespaces: namespaces.clone(),
+            component_bytes_max: args.component_max.as_u64(),
+            allowed: AllowedHosts::new(self.api.address(), args.allow_host.clone()),
+            phase: phase.clone(),
+            tokens: access.tokens.clone(),
+            audit: access.audit.clone(),
+            clock: access.clock.clone(),
+        });
+        let api = requests.spawn(http::serve(self.api, api, stopping.subscribe()));
+        let records = self.records.map(|records| {
+            let router = http::ingest_router(namespaces.clone(), access.tokens.clone());
+            requests.spawn(http::serve(records, router, stopping.subscribe()))
+        });
+        async move {
+            let _ = api.await;
+            if let Some(records) = records {
+                let _ = records.await;
+            }
+        }
+    }
 }
 
 /// Waits until the data folder is gone, and returns the error.
@@ -193,12 +268,14 @@ async fn data_dir_lost(host: &Host) -> Error {
 }
 
 /// Exits the process on a second signal, or if its jobs do not end in time. They resume from their checkpoints.
-async fn exit_if_stuck(host: Host, time: Duration) {
+async fn exit_if_stuck(namespaces: Arc<Namespaces>, time: Duration) {
     let why = tokio::select! {
         () = cli::second_stop_signal() => "it received a second signal to stop",
         () = tokio::time::sleep(time) => {
             // On a thread of its own, so that a lock that is held cannot keep the process.
-            let marked = tokio::task::spawn_blocking(move || host.fail_stuck_restores());
+            let marked = tokio::task::spawn_blocking(move || {
+                namespaces.all().iter().for_each(Host::fail_stuck_restores);
+            });
             let _ = tokio::time::timeout(REQUESTS_TIME, marked).await;
             "its jobs did not end in time"
         }

@@ -115,7 +115,7 @@ fn six_hundred_requests_for_state_are_all_answered_and_stop_nothing() {
     };
     let refused = answers.iter().filter(busy).count();
     assert_eq!(ok + refused, 600, "{:?}", answers.iter().find(|answer| !answer.starts_with("HTTP/1.1 200")));
-    assert!(ok >= 16, "{ok} requests were served");
+    assert!(ok >= 4, "{ok} requests were served");
     checkpoints_complete(&server.api, &job, 0);
     terminate(server);
 }

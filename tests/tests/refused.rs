@@ -15,7 +15,7 @@ use serde_json::Value;
 struct Traces {
     components: Value,
     jobs: Value,
-    /// All files below the server's folder except its log, with their sizes.
+    /// All files below the server's folder except its logs, with their sizes.
     files: BTreeMap<PathBuf, u64>,
 }
 
@@ -23,7 +23,8 @@ impl Traces {
     fn of(api: &Api, work_dir: &Path) -> Traces {
         let mut files = BTreeMap::new();
         list(work_dir, &mut files);
-        files.retain(|path, _| !path.ends_with("server.log"));
+        // The audit log has a line of each request that may change something.
+        files.retain(|path, _| !path.ends_with("server.log") && !path.starts_with(work_dir.join("data/audit")));
         Traces { components: api.components().unwrap(), jobs: api.jobs().unwrap(), files }
     }
 }

@@ -82,6 +82,7 @@ const RANKS: &[(&str, u8)] = &[
     ("turn", 2),
     ("job_log", 1),
     ("state", 1),
+    ("auth", 1),
     ("format", 1),
     ("access", 0),
     ("model", 0),
@@ -100,6 +101,7 @@ const RANKS: &[(&str, u8)] = &[
 /// The only permitted uses between modules of one rank.
 const SIBLINGS: &[(&str, &str)] = &[
     ("access", "error"),
+    ("clock", "error"),
     ("access", "pipeline"),
     ("pipeline", "error"),
     ("pipeline", "model"),

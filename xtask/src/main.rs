@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods)] // Not part of the engine; it reads the clock to report durations.
 
+mod api_checks;
 mod baseline;
 mod bench;
 mod checks;
@@ -51,6 +52,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Builds functions in C, TypeScript and Python, and runs them through a kill and with fresh instances.
     Languages(languages::Arguments),
+    /// Checks the HTTP API against its description with schemathesis, as each role.
+    Api(api_checks::Arguments),
     /// Starts and stops an Apache Kafka broker on loopback, and works with its topics.
     Kafka(kafka::Arguments),
     /// Runs the checks that are not tests: rustfmt, clippy, tidy, and cargo-deny if it is installed.
@@ -85,6 +88,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(arguments) => checks::test(&workspace, &arguments),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Languages(arguments) => languages::run_all(&workspace, &arguments),
+        Command::Api(arguments) => api_checks::check(&workspace, &arguments),
         Command::Kafka(arguments) => kafka::run(&workspace, &arguments),
         Command::Docs => docs::write(&workspace),
         Command::Lint => checks::lint(&workspace),

@@ -110,6 +110,11 @@ impl AccessPolicy {
         AccessPolicy { secrets, ..self }
     }
 
+    /// Returns the same policy for the pipelines of another namespace, with its own secrets.
+    pub fn for_namespace(&self, name: &str) -> AccessPolicy {
+        AccessPolicy { secrets: self.secrets.sibling(name), ..self.clone() }
+    }
+
     /// Returns the secrets that pipelines may use. By default those of the user of the process, but none of a server.
     pub fn secrets(&self) -> &SecretStore {
         &self.secrets

@@ -50,7 +50,7 @@ struct SecretFolder {
     /// Whether only stored secrets may be used.
     stored_only: bool,
     /// The lines of all values that have been read, in all their forms.
-    values: RwLock<BTreeSet<Arc<str>>>,
+    values: Arc<RwLock<BTreeSet<Arc<str>>>>,
 }
 
 impl fmt::Debug for SecretStore {
@@ -63,12 +63,20 @@ impl SecretStore {
     /// Returns a store for the pipelines of a server. They may use the secrets in `folder` only: a variable or another file of the
     /// server could be sent to an address of the submitter's choice.
     pub fn of_server(folder: Option<PathBuf>) -> SecretStore {
-        SecretStore(Arc::new(SecretFolder { folder, stored_only: true, values: RwLock::default() }))
+        SecretStore(Arc::new(SecretFolder { folder, stored_only: true, values: Arc::default() }))
     }
 
     /// Returns a store for a pipeline of the user of the process. It may use the stored secrets, the environment and files.
     pub fn of_user(folder: Option<PathBuf>) -> SecretStore {
-        SecretStore(Arc::new(SecretFolder { folder, stored_only: false, values: RwLock::default() }))
+        SecretStore(Arc::new(SecretFolder { folder, stored_only: false, values: Arc::default() }))
+    }
+
+    /// Returns the store of another namespace, in the folder of this name beside the one of this store. Both replace the values of
+    /// either in texts.
+    pub fn sibling(&self, name: &str) -> SecretStore {
+        let SecretFolder { folder, stored_only, values } = &*self.0;
+        let folder = folder.as_ref().and_then(|folder| Some(folder.parent()?.join(name)));
+        SecretStore(Arc::new(SecretFolder { folder, stored_only: *stored_only, values: values.clone() }))
     }
 
     /// Reads the value of a secret. Relative paths refer to `base_dir`. Errors: `secret-missing`, `secret-denied`.

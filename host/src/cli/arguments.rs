@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
+use super::access_arguments::{ConnectionArgs, TokenCommand};
 use super::log_output::LogFormat;
 use crate::access::{AccessPolicy, AddressPattern, AllowList, NAMESPACE, SecretStore};
 use crate::checkpoint::utf8_path;
@@ -20,9 +21,8 @@ use crate::state;
 #[derive(Debug, Parser)]
 #[command(name = "cofferdam", version, propagate_version = true)]
 pub struct Cli {
-    /// Server for the commands about jobs and components.
-    #[arg(long, global = true, env = "COFFERDAM_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
-    pub server: String,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// Print results as JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -135,6 +135,18 @@ pub enum CliCommand {
     ManPages {
         /// The folder, which is created.
         folder: PathBuf,
+    },
+    /// Create, list or revoke the tokens of a server.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List changes and refused requests of a server, newest first.
+    Audit {
+        /// Largest number of entries, up to 1000.
+        #[arg(long)]
+        limit: Option<usize>,
+        /// Only entries before the one with this number.
+        #[arg(long)]
+        before: Option<u64>,
     },
     /// Open the files of a database. Started as a child process, see `state/rocksdb/foreign_files.rs`.
     #[command(hide = true)]
@@ -368,7 +380,7 @@ pub struct CheckArgs {
 /// The arguments of `cofferdam serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Address to listen on. The server has no authentication: use a loopback address.
+    /// Address to listen on. One that other machines can reach requires a token and TLS.
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS")]
     pub listen: SocketAddr,
     /// Address to listen on for records, which sources with connector = "http" read. None by default.
@@ -414,13 +426,26 @@ pub struct ServeArgs {
     /// RocksDB opens their files.
     #[arg(long)]
     pub allow_native_savepoints: bool,
-    /// Folder of the secrets that pipelines may use, in files `default/NAME` that only the user of the server can read. By default
+    /// Folder of the secrets that pipelines may use, in files `NAMESPACE/NAME` that only the user of the server can read. By default
     /// `secrets` in the data folder. See `cofferdam secret`.
     #[arg(long, value_name = "DIR")]
     pub secrets: Option<PathBuf>,
     /// Additional host name that requests may use. Can be given several times.
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
+    /// PEM file with the certificate of the server and its chain. Read again at SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of the certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Listen on an address that other machines can reach although there is no token or no TLS, for example behind a proxy.
+    #[arg(long)]
+    pub insecure: bool,
+    /// What each namespace may use: jobs, subtasks, components or component_bytes. NAMESPACE:KEY=VALUE sets it for one. Can be given
+    /// several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub quota: Vec<String>,
 }
 
 impl ServeArgs {
@@ -655,7 +680,7 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         let cli = Cli::try_parse_from(["cofferdam", "jobs", "--json", "--server", "http://h:1"]).unwrap();
-        assert!(cli.json && cli.server == "http://h:1");
+        assert!(cli.json && cli.connection.server.as_deref() == Some("http://h:1"));
         let CliCommand::Serve(args) = Cli::try_parse_from(["cofferdam", "serve"]).unwrap().command else {
             panic!("serve")
         };

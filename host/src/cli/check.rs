@@ -5,7 +5,7 @@ use tokio::runtime::Runtime;
 use super::arguments::CheckArgs;
 use super::pipeline_file::{copy_component, push_components, read_pipeline_file};
 use super::print;
-use crate::access::{AccessPolicy, SecretStore};
+use crate::access::{AccessPolicy, NAMESPACE, SecretStore};
 use crate::clock::SystemClock;
 use crate::error::{Result, data_dir_failed, internal};
 use crate::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
@@ -20,7 +20,7 @@ pub fn check(args: &CheckArgs, json: bool) -> Result<()> {
     let temporary =
         tempfile::tempdir().map_err(|error| data_dir_failed(format!("cannot create a temporary folder: {error}")))?;
     let runtime = Runtime::new().map_err(|error| internal(format!("cannot start the async runtime: {error}")))?;
-    let secrets = SecretStore::of_user(Some(args.secrets.folder()));
+    let secrets = SecretStore::of_user(Some(args.secrets.folder(NAMESPACE)));
     let policy = AccessPolicy::default().with_secrets(secrets.clone());
     stdio::redact_stderr(move |text| secrets.redact(text).into_owned());
     let host = Host::open(HostOptions {
@@ -30,6 +30,7 @@ pub fn check(args: &CheckArgs, json: bool) -> Result<()> {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         limit_ceilings: Default::default(),
+        quotas: Default::default(),
         shutdown_time: SHUTDOWN_TIME,
         compile_in: args.compile.compile_mode(),
         code_cache: None,

@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::http::header::LINK;
+use ureq::http::{Request, Response};
+use ureq::middleware::MiddlewareNext;
+use ureq::{Agent, Body, SendBody};
 
+use super::connection::ConnectionSettings;
 use crate::error::{
     CODES, Error, ErrorKind, Result, TextLocation, component_not_found, internal, request_not_found, server_unreachable,
 };
@@ -45,20 +48,44 @@ struct ServerProblemLocation {
 }
 
 impl ApiClient {
-    /// Creates a client without connecting to the server.
-    pub fn new(base: &str) -> ApiClient {
+    /// Creates a client without connecting to the server. Error: `connection-invalid`.
+    pub fn new(settings: &ConnectionSettings) -> Result<ApiClient> {
+        let headers = settings.headers()?;
+        let add_headers = move |mut request: Request<SendBody>, next: MiddlewareNext<'_>| {
+            for (name, value) in &headers {
+                request.headers_mut().insert(name.clone(), value.clone());
+            }
+            next.handle(request)
+        };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .tls_config(settings.tls()?)
+            .middleware(add_headers)
             .user_agent(concat!("cofferdam/", env!("CARGO_PKG_VERSION")));
-        ApiClient { base: base.trim_end_matches('/').to_string(), agent: config.build().new_agent() }
+        Ok(ApiClient { base: settings.server.trim_end_matches('/').to_string(), agent: config.build().new_agent() })
     }
 
     /// Sends a GET request.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.decode(self.agent.get(self.url(path)).call())
+    }
+
+    /// Sends GET requests for all pages of a list.
+    pub fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>> {
+        let (mut items, mut next) = (Vec::new(), Some(path.to_owned()));
+        while let Some(page) = next {
+            let mut answer = self.checked(self.agent.get(self.url(&page)).call())?;
+            let link = answer.headers().get(LINK).and_then(|link| link.to_str().ok()).and_then(next_page);
+            // The last item of a page is never on the next one, so that a page without items is the end.
+            let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+            let page: Vec<T> = body.read_json().map_err(|error| self.unexpected_answer(error))?;
+            next = link.filter(|_| !page.is_empty());
+            items.extend(page);
+        }
+        Ok(items)
     }
 
     /// Sends a GET request with a query.
@@ -177,6 +204,12 @@ impl From<ServerProblem> for Error {
     }
 }
 
+/// Returns the path of the next page from the header `link`. It must be a path of the same server.
+fn next_page(link: &str) -> Option<String> {
+    let (path, parameters) = link.strip_prefix('<')?.split_once('>')?;
+    (path.starts_with("/v1/") && parameters.contains("rel=\"next\"")).then(|| path.to_owned())
+}
+
 /// Encodes a text as one segment of a path.
 pub fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -199,6 +232,10 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    fn client(base: &str) -> ApiClient {
+        ApiClient::new(&ConnectionSettings { server: base.to_owned(), ..ConnectionSettings::default() }).unwrap()
+    }
 
     /// Answers one request with `answer`. The thread returns the head of the request.
     fn server(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
@@ -226,7 +263,7 @@ mod tests {
              \"location\":{\"file\":\"p.toml\",\"line\":2,\"column\":3}}",
         );
         let path = format!("/v1/jobs/{}/cancel", segment("a b/../c"));
-        let error = ApiClient::new(&base).post::<serde_json::Value>(&path).unwrap_err();
+        let error = client(&base).post::<serde_json::Value>(&path).unwrap_err();
         assert_eq!(error.to_string(), "p.toml:2:3: it ended [job-state]\n  hint: submit it again");
         assert!(thread.join().unwrap().starts_with("POST /v1/jobs/a%20b%2F..%2Fc/cancel HTTP/1.1\r\n"));
     }
@@ -234,9 +271,9 @@ mod tests {
     #[test]
     fn other_servers_and_unreachable_servers_have_different_errors() {
         let (base, thread) = server("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>");
-        assert_eq!(ApiClient::new(&base).get::<Vec<u8>>("/v1/jobs").unwrap_err().code, "request-not-found");
+        assert_eq!(client(&base).get::<Vec<u8>>("/v1/jobs").unwrap_err().code, "request-not-found");
         thread.join().unwrap();
-        let error = ApiClient::new("http://127.0.0.1:1").get::<Vec<u8>>("/v1/jobs").unwrap_err();
+        let error = client("http://127.0.0.1:1").get::<Vec<u8>>("/v1/jobs").unwrap_err();
         assert_eq!(error.code, "server-unreachable");
         assert!(error.hint.unwrap().contains("cofferdam serve"));
         assert_eq!(segment(".."), "%2E%2E");

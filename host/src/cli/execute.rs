@@ -6,47 +6,55 @@ use std::process::ExitCode;
 
 use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
+use super::connection::ConnectionSettings;
 use super::{
-    build, check, dead_letters, logs, new, observe, run, secrets, server_commands, shell_files, state, state_load,
+    build, check, dead_letters, logs, new, observe, run, secrets, server_commands, shell_files, state, state_load, tokens,
 };
+use crate::auth::DEFAULT_NAMESPACE;
 use crate::error::{Result, internal};
 use crate::sandbox::compile_child;
 use crate::state::check_database_child;
 
 /// Executes every command except `serve`, which the binary executes. The caller prints the error.
 pub fn execute(cli: Cli) -> Result<ExitCode> {
-    let client = ApiClient::new(&cli.server);
+    let connection = &cli.connection;
+    let client = || ConnectionSettings::of(connection).and_then(|settings| ApiClient::new(&settings));
     let result = match cli.command {
+        CliCommand::Token(command) => tokens::execute(&client, &command, connection.namespace.as_deref(), cli.json),
+        CliCommand::Audit { limit, before } => tokens::audit(&client()?, limit, before, cli.json),
         CliCommand::Run(args) => return run::run(&args, cli.json),
-        CliCommand::Submit(args) => return server_commands::submit(&client, &args, cli.json),
+        CliCommand::Submit(args) => return server_commands::submit(&client()?, &args, cli.json),
         CliCommand::Build(args) => build::build(&args, cli.json),
         CliCommand::Check(args) => check::check(&args, cli.json),
         CliCommand::Completions { shell } => shell_files::print_completions(shell),
         CliCommand::ManPages { folder } => shell_files::write_man_pages(&folder),
         CliCommand::New { name } => new::create_project(&name),
-        CliCommand::Component(command) => server_commands::component(&client, &command, cli.json),
-        CliCommand::Jobs => server_commands::jobs(&client, cli.json),
-        CliCommand::Job(command) => server_commands::job(&client, &command, cli.json),
+        CliCommand::Component(command) => server_commands::component(&client()?, &command, cli.json),
+        CliCommand::Jobs => server_commands::jobs(&client()?, cli.json),
+        CliCommand::Job(command) => server_commands::job(&client()?, &command, cli.json),
         CliCommand::Savepoint { command: Some(SavepointCommand::Remove { location }), .. } => {
-            server_commands::remove_savepoint(&client, &location)
+            server_commands::remove_savepoint(&client()?, &location)
         }
         CliCommand::Savepoint { job, args, .. } => {
-            server_commands::savepoint(&client, &job.unwrap_or_default(), &args, cli.json)
+            server_commands::savepoint(&client()?, &job.unwrap_or_default(), &args, cli.json)
         }
-        CliCommand::Savepoints { job } => server_commands::savepoints(&client, &job, cli.json),
-        CliCommand::Checkpoint { job, wait } => server_commands::checkpoint(&client, &job, wait, cli.json),
+        CliCommand::Savepoints { job } => server_commands::savepoints(&client()?, &job, cli.json),
+        CliCommand::Checkpoint { job, wait } => server_commands::checkpoint(&client()?, &job, wait, cli.json),
         CliCommand::Checkpoints { job, checkpoint } => {
-            server_commands::checkpoints(&client, &job, checkpoint, cli.json)
+            server_commands::checkpoints(&client()?, &job, checkpoint, cli.json)
         }
-        CliCommand::Top { job, once } => observe::top(&client, job.as_deref(), once, cli.json),
+        CliCommand::Top { job, once } => observe::top(&client()?, job.as_deref(), once, cli.json),
         CliCommand::Events { job, after, limit, follow } => {
-            observe::events(&client, &job, after, limit, follow, cli.json)
+            observe::events(&client()?, &job, after, limit, follow, cli.json)
         }
-        CliCommand::Logs(args) => logs::logs(&client, &args, cli.json),
-        CliCommand::LogLevel(args) => logs::log_level(&client, &args, cli.json),
-        CliCommand::State(command) => execute_state(&client, &command, cli.json),
-        CliCommand::Secret(command) => secrets::secret(&command, cli.json),
-        CliCommand::DeadLetter(command) => dead_letters::execute(&client, &command, cli.json),
+        CliCommand::Logs(args) => logs::logs(&client()?, &args, cli.json),
+        CliCommand::LogLevel(args) => logs::log_level(&client()?, &args, cli.json),
+        CliCommand::State(command) => execute_state(&client()?, &command, cli.json),
+        CliCommand::Secret(command) => {
+            let namespace = connection.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+            secrets::secret(&command, namespace, cli.json)
+        }
+        CliCommand::DeadLetter(command) => dead_letters::execute(&client()?, &command, cli.json),
         CliCommand::CompileComponent { out, cpu_seconds, memory_bytes, nice } => {
             return Ok(compile_child(&out, cpu_seconds, memory_bytes, nice));
         }

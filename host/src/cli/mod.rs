@@ -5,10 +5,11 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `arguments`, `execute` | the commands with their help texts, and their dispatch |
+//! | `arguments`, `access_arguments`, `execute` | the commands with their help texts, and their dispatch |
 //! | `new`, `build`, `toolchain` | create and compile a function package |
 //! | `run`, `check` | runs a pipeline in this process, or only checks it |
-//! | `server_commands`, `client` | commands for a server, and the HTTP client |
+//! | `server_commands`, `client`, `connection` | commands for a server, the HTTP client, and how it reaches the server |
+//! | `tokens` | creates, lists and revokes tokens; shows the audit log |
 //! | `state`, `state_load`, `offline_state` | reads stored state, and writes a savepoint from lines of JSON |
 //! | `observe` | shows what jobs do and have done |
 //! | `dead_letters` | lists, tries and replays dead letters |
@@ -18,10 +19,12 @@
 //! | `print`, `print_observed`, `progress`, `report`, `signal` | output on the terminal, errors with exit codes, and stop signals |
 //! | `shell_files` | completions of shells, and manual pages |
 
+mod access_arguments;
 mod arguments;
 mod build;
 mod check;
 mod client;
+mod connection;
 mod dead_letters;
 mod execute;
 mod log_output;
@@ -42,8 +45,10 @@ mod signal;
 mod stale_components;
 mod state;
 mod state_load;
+mod tokens;
 mod toolchain;
 
+pub use access_arguments::{ConnectionArgs, TokenCommand};
 pub use arguments::{
     BuildArgs, CheckArgs, Cli, CliCommand, CompileArgs, ComponentCommand, JobCommand, OriginArgs, RunArgs,
     SavepointArgs, SavepointCommand, ServeArgs, StateCommand, StateLoadArgs, StateOriginArgs, SubmitArgs,

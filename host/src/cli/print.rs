@@ -11,6 +11,7 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::auth::{AuditEntry, AuditPage, StoredAuditEntry, TokenView};
 use crate::clock::SystemClock;
 use crate::error::{Result, internal};
 use crate::escape;
@@ -29,6 +30,35 @@ pub fn line(text: impl Display) {
 /// Prints lines. The caller has escaped untrusted text.
 pub fn lines(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{}", escape::lines(&text.to_string()));
+}
+
+/// Prints a table of tokens.
+pub fn tokens(tokens: &[TokenView]) {
+    let row = |token: &TokenView| {
+        let TokenView { id, name, role, namespace, created_at_ms, expires_at_ms } = token.clone();
+        [id, name, role.to_string(), namespace, time(created_at_ms), or_dash(expires_at_ms.map(time))]
+    };
+    table(["TOKEN", "NAME", "ROLE", "NAMESPACE", "CREATED", "EXPIRES"], tokens.iter().map(row));
+}
+
+/// Prints a table of changes and refused requests.
+pub fn audit(page: &AuditPage) {
+    let row = |stored: &StoredAuditEntry| {
+        let AuditEntry { token, token_name, namespace, address, method, target, status, code, .. } =
+            stored.entry.clone();
+        let who = token.map(|id| format!("{id} {}", token_name.unwrap_or_default()));
+        let outcome = code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"));
+        [
+            stored.number.to_string(),
+            time(stored.at_ms),
+            or_dash(who),
+            namespace,
+            address,
+            format!("{method} {target}"),
+            outcome,
+        ]
+    };
+    table(["NUMBER", "TIME", "TOKEN", "NAMESPACE", "ADDRESS", "REQUEST", "OUTCOME"], page.entries.iter().map(row));
 }
 
 /// Prints a table of dead letters.

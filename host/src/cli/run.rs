@@ -50,6 +50,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
         checkpoint_storage: None,
         instances_max: INSTANCES_MAX,
         limit_ceilings: Default::default(),
+        quotas: Default::default(),
         shutdown_time: SHUTDOWN_TIME,
         compile_in: args.compile.compile_mode(),
         code_cache: code_cache(args),

@@ -9,23 +9,25 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::{SecretCommand, SecretFolderArgs};
 use super::print;
-use crate::access::{NAMESPACE, SECRET_BYTES_MAX};
+use crate::access::SECRET_BYTES_MAX;
+use crate::auth::check_namespace_name;
 use crate::error::{Error, Result, request_invalid, secret_missing};
 use crate::pipeline::is_secret_name;
 
 impl SecretFolderArgs {
-    /// Returns the folder of the secrets of a server with this data folder.
-    pub fn folder(&self) -> PathBuf {
-        self.secrets.clone().unwrap_or_else(|| self.data_dir.join("secrets")).join(NAMESPACE)
+    /// Returns the folder of the secrets of a namespace of a server with this data folder.
+    pub fn folder(&self, namespace: &str) -> PathBuf {
+        self.secrets.clone().unwrap_or_else(|| self.data_dir.join("secrets")).join(namespace)
     }
 }
 
-/// Executes `cofferdam secret ...`.
-pub fn secret(command: &SecretCommand, json: bool) -> Result<()> {
+/// Executes `cofferdam secret ...` for a namespace.
+pub fn secret(command: &SecretCommand, namespace: &str, json: bool) -> Result<()> {
+    check_namespace_name(namespace)?;
     match command {
-        SecretCommand::Set { name, folder } => set(&folder.folder(), checked(name)?, &read_value()?),
+        SecretCommand::Set { name, folder } => set(&folder.folder(namespace), checked(name)?, &read_value()?),
         SecretCommand::List { folder } => {
-            let names = names(&folder.folder())?;
+            let names = names(&folder.folder(namespace))?;
             if json {
                 return print::json(&names);
             }
@@ -33,7 +35,7 @@ pub fn secret(command: &SecretCommand, json: bool) -> Result<()> {
             Ok(())
         }
         SecretCommand::Remove { name, folder } => {
-            let path = folder.folder().join(checked(name)?);
+            let path = folder.folder(namespace).join(checked(name)?);
             fs::remove_file(&path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => secret_missing(format!("there is no secret `{name}`")),
                 _ => failed(&path, &error),

@@ -40,6 +40,16 @@ fn request_and_print<T: DeserializeOwned + Serialize>(
     print_answer(&answer, json, print)
 }
 
+/// Requests all pages of a list and prints it with `print`, or as JSON.
+fn list_and_print<T: DeserializeOwned + Serialize>(
+    client: &ApiClient,
+    path: &str,
+    json: bool,
+    print: impl FnOnce(&Vec<T>),
+) -> Result<()> {
+    print_answer(&client.list(path)?, json, print)
+}
+
 fn print_answer<T: Serialize>(answer: &T, json: bool, print: impl FnOnce(&T)) -> Result<()> {
     if json {
         return print::json(answer);
@@ -57,7 +67,7 @@ pub fn component(client: &ApiClient, command: &ComponentCommand, json: bool) -> 
             print_answer(&component, json, |component| print::line(format_args!("sha256:{}", component.sha256)))
         }
         ComponentCommand::List => {
-            request_and_print(client, "/v1/components", json, |list: &Vec<ComponentView>| print::components(list))
+            list_and_print(client, "/v1/components", json, |list: &Vec<ComponentView>| print::components(list))
         }
         ComponentCommand::Show { reference } => request_and_print(client, &path(reference), json, print::component),
         ComponentCommand::Rm { reference } => client.delete(&path(reference)),
@@ -116,7 +126,7 @@ pub fn submit(client: &ApiClient, args: &SubmitArgs, json: bool) -> Result<ExitC
 
 /// Lists jobs.
 pub fn jobs(client: &ApiClient, json: bool) -> Result<()> {
-    request_and_print(client, "/v1/jobs", json, |list: &Vec<JobSummary>| print::jobs(list))
+    list_and_print(client, "/v1/jobs", json, |list: &Vec<JobSummary>| print::jobs(list))
 }
 
 /// Executes `cofferdam job ...`.
@@ -159,7 +169,7 @@ pub fn savepoint(client: &ApiClient, id: &str, args: &SavepointArgs, json: bool)
 /// Lists the savepoints of a job.
 pub fn savepoints(client: &ApiClient, id: &str, json: bool) -> Result<()> {
     let path = format!("/v1/jobs/{}/savepoints", segment(id));
-    request_and_print(client, &path, json, |list: &Vec<StoredSavepoint>| print::savepoints(list))
+    list_and_print(client, &path, json, |list: &Vec<StoredSavepoint>| print::savepoints(list))
 }
 
 /// Removes a savepoint by its location.
@@ -240,6 +250,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::cli::connection::ConnectionSettings;
 
     #[test]
     fn a_command_that_waits_survives_a_restart_of_the_server() {
@@ -253,7 +264,9 @@ mod tests {
             let _ = stream.read(&mut request).unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n7").unwrap();
         });
-        assert_eq!(poll::<u8>(&ApiClient::new(&base), "/v1/anything").unwrap(), 7);
+        let settings = ConnectionSettings { server: base, ..ConnectionSettings::default() };
+        let client = ApiClient::new(&settings).unwrap();
+        assert_eq!(poll::<u8>(&client, "/v1/anything").unwrap(), 7);
         server.join().unwrap();
     }
 }

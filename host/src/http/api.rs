@@ -9,6 +9,9 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use super::lanes::{LanePermit, Lanes, WorkKind};
 use super::problem::Problem;
 use super::prometheus::request_totals::RequestTotals;
+use super::server_phase::ServerPhase;
+use crate::auth::{AuditLog, TokenStore};
+use crate::clock::SharedClock;
 use crate::error::{Result, internal, request_invalid};
 use crate::job::Host;
 
@@ -25,6 +28,22 @@ pub(super) struct ApiState {
     pub(super) requests: Arc<RequestTotals>,
     /// When the server began to listen, in milliseconds since the Unix epoch.
     pub(super) started_at_ms: i64,
+    pub(super) phase: Arc<ServerPhase>,
+    pub(super) access: Arc<ServerAccess>,
+}
+
+/// The tokens and the audit log of the server, for their own routes.
+pub(super) struct ServerAccess {
+    pub(super) tokens: Arc<TokenStore>,
+    pub(super) audit: Arc<AuditLog>,
+    pub(super) clock: SharedClock,
+}
+
+impl ServerAccess {
+    /// Returns the time in milliseconds since the Unix epoch.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
 }
 
 /// Calls the host on a thread that may block, once the lane of this kind of work has room. Error: `server-busy`.

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -21,6 +21,7 @@ use utoipa::IntoParams;
 use super::api::{ApiState, blocking, path_of, query_of};
 use super::body::unreadable_body;
 use super::lanes::WorkKind;
+use super::pages::PageQuery;
 use super::problem::Problem;
 use crate::error::{Error, Result, component_too_large, component_truncated, data_dir_failed, request_invalid};
 use crate::job::Host;
@@ -35,11 +36,19 @@ pub(super) struct PushQuery {
     name: Option<String>,
 }
 
-/// Lists all components with their functions and states.
-#[utoipa::path(get, path = "/v1/components", tag = "components",
+/// Lists the components with their functions and states, in order of their digests. The header `link` has the address of the next page, if
+/// there is one. Of many names of a component, the newest 100 are shown.
+#[utoipa::path(get, path = "/v1/components", tag = "components", params(PageQuery),
     responses((status = 200, body = Vec<ComponentView>), Problem))]
-pub(super) async fn list(State(api): State<ApiState>) -> Result<Json<Vec<ComponentView>>, Problem> {
-    Ok(Json(blocking(&api, WorkKind::Quick, |host| Ok(host.components())).await?))
+pub(super) async fn list(
+    State(api): State<ApiState>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let page = PageQuery::of(query)?;
+    let (after, limit) = (page.after().map(str::to_owned), page.limit() + 1);
+    let list = move |host: &Host| Ok(host.components_page(after.as_deref(), limit));
+    let components = blocking(&api, WorkKind::Quick, list).await?;
+    page.answer("/v1/components", components, |component| component.sha256.clone())
 }
 
 /// Uploads a component. It is checked before it is stored; nothing of a refused component is stored.
@@ -79,10 +88,10 @@ pub(super) async fn push(
     let work = if is_large_component(received) { WorkKind::LargeUpload } else { WorkKind::Upload };
     let component = blocking(&api, work, add).await?;
     let location = format!("/v1/components/sha256:{}", component.sha256);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component)))
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(component.with_newest_names())))
 }
 
-/// Shows a component by `sha256:...`, `name@version`, or a name that has one version only.
+/// Shows a component by `sha256:...`, `name@version`, or a name that has one version only. Of many names, the newest 100 are shown.
 #[utoipa::path(get, path = "/v1/components/{reference}", tag = "components", params(("reference" = String, Path)),
     responses((status = 200, body = ComponentView), Problem))]
 pub(super) async fn show(
@@ -90,7 +99,8 @@ pub(super) async fn show(
     reference: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ComponentView>, Problem> {
     let reference = path_of(reference)?;
-    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.component(&reference)).await?))
+    let component = blocking(&api, WorkKind::Quick, move |host| host.component(&reference)).await?;
+    Ok(Json(component.with_newest_names()))
 }
 
 /// Removes a component that no running job uses.

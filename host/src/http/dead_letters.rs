@@ -1,10 +1,10 @@
 //! Requests about the dead letters that the host keeps for a job: list, show, try, replay and discard.
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -12,6 +12,7 @@ use super::api::{ApiState, blocking, path_of, query_of};
 use super::jobs::options;
 use super::lanes::WorkKind;
 use super::problem::Problem;
+use crate::auth::Caller;
 use crate::job::view::{DeadLetterDetail, DeadLetterPage, DiscardedLetters, ReplaysStarted, TrialView};
 use crate::job::{Host, TrialRequest};
 
@@ -63,11 +64,13 @@ pub(super) struct ReplayOptions {
     operator: Option<String>,
 }
 
-/// Lists the dead letters that the host keeps for a job, oldest first, and its replays.
+/// Lists the dead letters that the host keeps for a job, oldest first, and its replays. Keys and records are hidden from tokens of the
+/// role `read`.
 #[utoipa::path(get, path = "/v1/jobs/{id}/dead-letters", tag = "dead-letters", params(("id" = String, Path), LetterListQuery),
     responses((status = 200, body = DeadLetterPage), Problem))]
 pub(super) async fn list(
     State(api): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
     query: Result<Query<LetterListQuery>, QueryRejection>,
 ) -> Result<Json<DeadLetterPage>, Problem> {
@@ -75,7 +78,11 @@ pub(super) async fn list(
     let LetterListQuery { operator, after, limit } = query;
     let limit = limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX);
     let list = move |host: &Host| host.dead_letters(&id, operator.as_deref(), after.as_deref(), limit);
-    Ok(Json(blocking(&api, WorkKind::Storage, list).await?))
+    let mut page = blocking(&api, WorkKind::Storage, list).await?;
+    if !caller.sees_records() {
+        page.hide_records();
+    }
+    Ok(Json(page))
 }
 
 /// Shows a dead letter completely.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
@@ -14,12 +14,14 @@ use utoipa::{IntoParams, ToSchema};
 use super::api::{ApiState, blocking, path_of, query_of};
 use super::body::read_body;
 use super::lanes::WorkKind;
+use super::pages::{PageQuery, encoded};
 use super::problem::Problem;
+use crate::auth::Caller;
 use crate::error::{Result, request_invalid, request_too_large};
-use crate::job::Submission;
 use crate::job::view::{
     CheckpointDetail, CheckpointSummary, JobDetail, JobSummary, SavepointFormat, SavepointView, StoredSavepoint,
 };
+use crate::job::{JobPlace, Submission};
 
 /// Size limit of a pipeline file, in bytes.
 const PIPELINE_BYTES_MAX: usize = 64 << 10;
@@ -113,10 +115,18 @@ fn default_file_name() -> String {
     "pipeline.toml".to_string()
 }
 
-/// Lists all jobs.
-#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", responses((status = 200, body = Vec<JobSummary>), Problem))]
-pub(super) async fn list(State(api): State<ApiState>) -> Result<Json<Vec<JobSummary>>, Problem> {
-    Ok(Json(blocking(&api, WorkKind::Quick, |host| Ok(host.jobs())).await?))
+/// Lists the jobs, newest first. The header `link` has the address of the next page, if there is one.
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(PageQuery),
+    responses((status = 200, body = Vec<JobSummary>), Problem))]
+pub(super) async fn list(
+    State(api): State<ApiState>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let page = PageQuery::of(query)?;
+    let after = page.after().map(str::parse::<JobPlace>).transpose()?;
+    let limit = page.limit() + 1;
+    let jobs = blocking(&api, WorkKind::Quick, move |host| Ok(host.jobs_page(after.as_ref(), limit))).await?;
+    page.answer("/v1/jobs", jobs, |job| JobPlace::of(job.submitted_at_ms, &job.id).to_string())
 }
 
 /// Submits a pipeline file. The pipeline and its components are checked before the job is created.
@@ -159,15 +169,20 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::with_status(error, StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
-/// Shows a job by its id or name.
+/// Shows a job by its id or name. The record of a failure is hidden from tokens of the role `read`.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = JobDetail), Problem))]
 pub(super) async fn show(
     State(api): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<JobDetail>, Problem> {
     let id = path_of(id)?;
-    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.job(&id)).await?))
+    let mut job = blocking(&api, WorkKind::Quick, move |host| host.job(&id)).await?;
+    if !caller.sees_records() {
+        job.hide_records();
+    }
+    Ok(Json(job))
 }
 
 /// Removes an ended job: its record and its checkpoints. Its savepoints remain.
@@ -224,14 +239,23 @@ pub(super) async fn trigger_savepoint(
 }
 
 /// Lists the savepoints of a job that exist in its storage, oldest first.
-#[utoipa::path(get, path = "/v1/jobs/{id}/savepoints", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/jobs/{id}/savepoints", tag = "jobs",
+    params(("id" = String, Path), PageQuery),
     responses((status = 200, body = Vec<StoredSavepoint>), Problem))]
 pub(super) async fn savepoints(
     State(api): State<ApiState>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Vec<StoredSavepoint>>, Problem> {
-    let id = path_of(id)?;
-    Ok(Json(blocking(&api, WorkKind::Storage, move |host| host.savepoints(&id)).await?))
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let (id, page) = (path_of(id)?, PageQuery::of(query)?);
+    let path = format!("/v1/jobs/{}/savepoints", encoded(&id));
+    let mut list = blocking(&api, WorkKind::Storage, move |host| host.savepoints(&id)).await?;
+    if let Some(after) = page.after() {
+        let after: u64 =
+            after.parse().map_err(|_| request_invalid(format!("`{after}` is not the id of a savepoint")))?;
+        list.retain(|savepoint| savepoint.id > after);
+    }
+    page.answer(&path, list, |savepoint| savepoint.id.to_string())
 }
 
 /// Removes the savepoint in a folder: the files that its metadata lists, and no other files of the folder.

@@ -22,6 +22,8 @@ pub(super) enum WorkKind {
     Quick,
     /// Reads or removes stored data.
     Storage,
+    /// Reads the whole state of a job.
+    Count,
     /// Checks a pipeline and starts its job.
     Submit,
     /// Checks and compiles a component.
@@ -36,6 +38,7 @@ pub(super) enum WorkKind {
 pub(super) struct Lanes {
     quick: Lane,
     storage: Lane,
+    count: Lane,
     submit: Lane,
     upload: Lane,
     large_upload: Lane,
@@ -60,6 +63,7 @@ impl Lanes {
         Lanes {
             quick: Lane::new(32, 1024),
             storage: Lane::new(16, 64),
+            count: Lane::new(4, 16),
             submit: Lane::new(4, 64),
             upload: Lane::new(16, 64),
             large_upload: Lane::new(4, 16),
@@ -72,6 +76,7 @@ impl Lanes {
         let lane = match work {
             WorkKind::Quick => &self.quick,
             WorkKind::Storage => &self.storage,
+            WorkKind::Count => &self.count,
             WorkKind::Submit => &self.submit,
             WorkKind::Upload => &self.upload,
             WorkKind::LargeUpload => &self.large_upload,

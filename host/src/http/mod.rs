@@ -6,25 +6,44 @@
 
 mod allowed_hosts;
 mod api;
+mod authentication;
 pub(crate) mod body;
 mod components;
 mod connections;
 mod dead_letters;
+mod health;
 mod ingest;
 mod job_telemetry;
 mod jobs;
 mod lanes;
 mod logs;
+mod open_connections;
+mod openapi;
+mod pages;
 mod problem;
 mod prometheus;
+mod route_roles;
 mod router;
+mod server_phase;
 mod state;
+mod tls;
+mod tokens;
+mod write_timeout;
 
 #[cfg(test)]
+mod access_tests;
+#[cfg(test)]
+mod list_tests;
+#[cfg(test)]
 mod router_tests;
+#[cfg(test)]
+mod testing;
 
 pub use allowed_hosts::AllowedHosts;
-pub use connections::{bind, serve};
+pub use authentication::NAMESPACE_HEADER;
+pub use connections::{HttpListener, serve};
 pub use ingest::ingest_router;
 pub use problem::{Problem, ProblemBody};
-pub use router::router;
+pub use router::{ApiOptions, router};
+pub use server_phase::ServerPhase;
+pub use tls::TlsIdentity;

@@ -16,7 +16,8 @@ pub use crate::problem_body::{ProblemBody, ProblemLocation};
 
 const CONTENT_TYPE: &str = "application/problem+json";
 const REQUEST_TIMEOUT: &str = "request-timeout";
-const SERVER_BUSY: &str = "server-busy";
+/// The codes of refusals that clients cause or expect. They are not failures of the server.
+const RETRY_CODES: &[&str] = &["server-busy", "server-starting"];
 const RETRY_AFTER_SECONDS: &str = "1";
 
 /// An answer that is not a success: an error with its HTTP status.
@@ -28,6 +29,10 @@ pub struct Problem {
     header: Option<(HeaderName, String)>,
 }
 
+/// The code of an answer that is not a success, for the layers that it passes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProblemCode(pub(super) &'static str);
+
 impl Problem {
     /// Creates a problem with a status that differs from the one of the error's kind.
     pub fn with_status(error: Error, status: StatusCode) -> Problem {
@@ -37,6 +42,11 @@ impl Problem {
     /// Adds a header to the answer.
     pub(super) fn header(self, name: HeaderName, value: &str) -> Problem {
         Problem { header: Some((name, value.to_owned())), ..self }
+    }
+
+    /// Returns whether something that the request names does not exist.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
     }
 
     fn body(self) -> ProblemBody {
@@ -57,8 +67,8 @@ impl From<Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let status = self.status;
-        let header = self.header.take();
-        let is_busy = self.error.code == SERVER_BUSY;
+        let (header, code) = (self.header.take(), self.error.code);
+        let is_busy = RETRY_CODES.contains(&self.error.code);
         if is_busy {
             tracing::debug!(error = %self.error, "a request was refused");
         } else if status.is_server_error() {
@@ -66,6 +76,7 @@ impl IntoResponse for Problem {
         }
         let body = serde_json::to_vec(&self.body()).unwrap_or_default();
         let mut response = (status, body).into_response();
+        response.extensions_mut().insert(ProblemCode(code));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         if is_busy {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));

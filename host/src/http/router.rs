@@ -1,55 +1,118 @@
 //! The routes of the API, the layers that every request passes, and the OpenAPI description.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
+use axum::Extension;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Serialize;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tower_http::csrf::CsrfLayer;
 use tower_http::trace::TraceLayer;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::allowed_hosts::{self, AllowedHosts};
-use super::api::ApiState;
+use super::api::{ApiState, ServerAccess};
+use super::authentication::{self, Authentication, CallerChecks, RequestNamespace, no_namespace};
 use super::body::{self, BodyTimeouts};
 use super::lanes::Lanes;
-use super::problem::{self, Problem, ProblemBody};
+use super::openapi::ApiDescription;
+use super::problem::Problem;
 use super::prometheus::request_totals::{RequestTotals, count_request};
-use super::{components, dead_letters, job_telemetry, jobs, logs, prometheus, state};
-use crate::error::{request_invalid, request_not_found};
-use crate::job::Host;
+use super::route_roles::{ROUTE_ROLES, RouteRole, check_role};
+use super::server_phase::{self, ServerPhase};
+use super::{components, dead_letters, health, job_telemetry, jobs, logs, prometheus, state, tokens};
+use crate::auth::{AuditLog, FailedAttempts, NamespaceScope, TokenStore};
+use crate::clock::SharedClock;
+use crate::error::{Result, internal, request_invalid, request_not_found};
+use crate::job::{Host, Namespaces};
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Cofferdam",
-        description = "Jobs and components of a Cofferdam server. An answer that is not a success is a problem document \
-                       with a stable `code`."
-    ),
-    components(schemas(ProblemBody, problem::ProblemLocation))
-)]
-struct OpenApiDescription;
-
-/// Returns the whole API over `host`. `component_bytes_max` is the size limit of a component in bytes.
-pub fn router(host: Host, component_bytes_max: u64, allowed: AllowedHosts) -> Router {
-    router_with(host, component_bytes_max, allowed, BodyTimeouts::default())
+/// What the API is made of.
+pub struct ApiOptions {
+    /// The namespaces with their jobs and components.
+    pub namespaces: Arc<Namespaces>,
+    /// Size limit of a component, in bytes.
+    pub component_bytes_max: u64,
+    /// The host names that requests may use.
+    pub allowed: AllowedHosts,
+    /// The phase of the server.
+    pub phase: Arc<ServerPhase>,
+    /// The tokens of the server.
+    pub tokens: Arc<TokenStore>,
+    /// Where changes are logged.
+    pub audit: Arc<AuditLog>,
+    /// The clock of the server.
+    pub clock: SharedClock,
 }
 
-/// Returns the API with other timeouts than the default ones.
+/// Returns the whole API.
+pub fn router(options: ApiOptions) -> Router {
+    router_with(options, BodyTimeouts::default(), Router::new(), ROUTE_ROLES)
+}
+
+/// Returns the API with other timeouts than the default ones, with more routes, and with other roles.
 pub(super) fn router_with(
-    host: Host,
-    component_bytes_max: u64,
-    allowed: AllowedHosts,
+    options: ApiOptions,
     timeouts: BodyTimeouts,
+    more: Router<ApiState>,
+    roles: &'static [RouteRole],
 ) -> Router {
-    let (routes, openapi) = OpenApiRouter::with_openapi(OpenApiDescription::openapi())
-        .routes(routes!(health))
+    let ApiOptions { namespaces, component_bytes_max, allowed, phase, tokens, audit, clock } = options;
+    let (routes, openapi) = api_routes();
+    let (requests, started_at_ms) = (Arc::new(RequestTotals::new(clock.clone())), clock.wall_ms());
+    let routes = routes
+        .merge(more)
+        .route("/v1/openapi.json", get(openapi_json))
+        .fallback(unknown_route)
+        .layer(axum::middleware::from_fn_with_state(roles, check_role))
+        .layer(axum::middleware::from_fn_with_state(requests.clone(), count_request));
+    let checks =
+        CallerChecks { tokens: tokens.clone(), attempts: FailedAttempts::new(clock.clone()), audit: audit.clone() };
+    let access = Arc::new(ServerAccess { tokens, audit, clock });
+    let (lanes, openapi) = (Arc::new(Lanes::new()), openapi.into());
+    let of_host = {
+        let phase = phase.clone();
+        move |host: Host| ApiState {
+            host,
+            component_bytes_max,
+            openapi: Arc::clone(&openapi),
+            lanes: lanes.clone(),
+            phase: phase.clone(),
+            access: access.clone(),
+            requests: requests.clone(),
+            started_at_ms,
+        }
+    };
+    let dispatcher = NamespaceRouters { namespaces, routes, state_of: Box::new(of_host), routers: Mutex::default() };
+    let refused = |_| {
+        let error = request_invalid("a web page of another origin must not send this request");
+        Problem::with_status(error, StatusCode::FORBIDDEN).into_response()
+    };
+    Router::new()
+        .fallback(dispatch)
+        .with_state(Arc::new(dispatcher))
+        .layer(axum::middleware::from_fn_with_state(phase, server_phase::refuse_while_starting))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(checks), authentication::identify))
+        .layer(CsrfLayer::new().with_rejection_response(refused))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(allowed), allowed_hosts::check_host))
+        .layer(axum::middleware::from_fn_with_state(timeouts, body::limit_body_time))
+        // `problem` logs failures, and limits the number of log lines.
+        .layer(TraceLayer::new_for_http().on_failure(()))
+}
+
+/// Returns the routes of one namespace and their description as JSON.
+fn api_routes() -> (Router<ApiState>, String) {
+    let (routes, openapi) = OpenApiRouter::with_openapi(ApiDescription::openapi())
+        .routes(routes!(health::health))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
         .routes(routes!(prometheus::scrape))
         .routes(routes!(components::list, components::push))
         .routes(routes!(components::show, components::remove))
@@ -75,49 +138,62 @@ pub(super) fn router_with(
         .routes(routes!(state::list))
         .routes(routes!(state::dump))
         .routes(routes!(state::get))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(tokens::audit))
         .split_for_parts();
     let openapi = openapi.to_json().unwrap_or_else(|error| {
         tracing::error!(%error, "cannot serialize the OpenAPI description");
         "{}".to_string()
     });
-    let (requests, started_at_ms) = (Arc::new(RequestTotals::new(host.clock().clone())), host.clock().wall_ms());
-    let refused = |_| {
-        let error = request_invalid("a web page of another origin must not send this request");
-        Problem::with_status(error, StatusCode::FORBIDDEN).into_response()
+    (routes, openapi)
+}
+
+/// The routes of each namespace. They share everything but the host, so that no request finds anything of another namespace.
+struct NamespaceRouters {
+    namespaces: Arc<Namespaces>,
+    routes: Router<ApiState>,
+    state_of: Box<dyn Fn(Host) -> ApiState + Send + Sync>,
+    routers: Mutex<BTreeMap<String, Router>>,
+}
+
+impl NamespaceRouters {
+    /// Returns the routes of a namespace. Opens it if a token is for it. Error: `namespace-not-found`. Blocks on files.
+    fn find(&self, namespace: &str, is_callers: bool) -> Result<Router> {
+        let host = match self.namespaces.get(namespace) {
+            Some(host) => host,
+            None if is_callers => self.namespaces.create(namespace)?,
+            None => return Err(no_namespace(namespace)),
+        };
+        let router = self.routes.clone().with_state((self.state_of)(host));
+        Ok(self.routers.lock().entry(namespace.to_owned()).or_insert(router).clone())
+    }
+}
+
+/// Sends a request to the routes of its namespace.
+async fn dispatch(
+    State(routers): State<Arc<NamespaceRouters>>,
+    Extension(RequestNamespace(namespace)): Extension<RequestNamespace>,
+    Extension(authentication): Extension<Authentication>,
+    request: Request,
+) -> Response {
+    let known = routers.routers.lock().get(&namespace).cloned();
+    let router = match known {
+        Some(router) => Ok(router),
+        None => {
+            let callers = NamespaceScope::One(namespace.clone());
+            let is_callers = authentication.caller().is_ok_and(|caller| caller.scope == callers);
+            let found = tokio::task::spawn_blocking(move || routers.find(&namespace, is_callers)).await;
+            found.unwrap_or_else(|_| Err(internal("the request failed inside the server; see the server's log")))
+        }
     };
-    routes
-        .route("/v1/openapi.json", get(openapi_json))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(CsrfLayer::new().with_rejection_response(refused))
-        .layer(axum::middleware::from_fn_with_state(Arc::new(allowed), allowed_hosts::check_host))
-        .layer(axum::middleware::from_fn_with_state(timeouts, body::limit_body_time))
-        .layer(axum::middleware::from_fn_with_state(requests.clone(), count_request))
-        // `problem` logs failures, and limits the number of log lines.
-        .layer(TraceLayer::new_for_http().on_failure(()))
-        .with_state(ApiState {
-            host,
-            component_bytes_max,
-            openapi: openapi.into(),
-            lanes: Arc::new(Lanes::new()),
-            requests,
-            started_at_ms,
-        })
-}
-
-/// The health of the server.
-#[derive(Debug, Serialize, ToSchema)]
-struct Health {
-    /// `ok`.
-    status: &'static str,
-    /// Version of the server.
-    version: &'static str,
-}
-
-/// Returns `ok` if the server is up.
-#[utoipa::path(get, path = "/v1/health", tag = "server", responses((status = 200, body = Health), Problem))]
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+    match router {
+        Ok(router) => match TowerToHyperService::new(router).call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        Err(error) => Problem::from(error).into_response(),
+    }
 }
 
 async fn openapi_json(State(api): State<ApiState>) -> impl IntoResponse {
@@ -127,9 +203,4 @@ async fn openapi_json(State(api): State<ApiState>) -> impl IntoResponse {
 async fn unknown_route(request: Request) -> Problem {
     let hint = "the API is described at /v1/openapi.json";
     request_not_found(format!("no resource exists at {}", request.uri().path())).hint(hint).into()
-}
-
-async fn wrong_method(request: Request) -> Problem {
-    let message = format!("{} does not support the method {}", request.uri().path(), request.method());
-    Problem::with_status(request_not_found(message), StatusCode::METHOD_NOT_ALLOWED)
 }

@@ -3,92 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
 use futures_util::{StreamExt, stream};
-use serde_json::Value;
-use tempfile::TempDir;
-use tower::ServiceExt;
 
-use super::allowed_hosts::AllowedHosts;
-use super::body::{BodyTimeouts, read_body};
+use super::body::BodyTimeouts;
 use super::components;
 use super::problem::Problem;
-use super::router::router_with;
-use crate::clock::ManualClock;
-use crate::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME};
-use crate::sandbox::CompileMode;
-
-const COMPONENT_BYTES_MAX: u64 = 1000;
-
-struct TestServer {
-    router: Router,
-    dir: TempDir,
-}
-
-impl TestServer {
-    fn new() -> TestServer {
-        TestServer::with_timeouts(BodyTimeouts::default())
-    }
-
-    fn with_timeouts(timeouts: BodyTimeouts) -> TestServer {
-        let dir = TempDir::new().unwrap();
-        let host = Host::open(HostOptions {
-            data_dir: dir.path().to_path_buf(),
-            clock: Arc::new(ManualClock::default()),
-            component_bytes_max: COMPONENT_BYTES_MAX,
-            checkpoint_storage: None,
-            instances_max: INSTANCES_MAX,
-            limit_ceilings: Default::default(),
-            shutdown_time: SHUTDOWN_TIME,
-            compile_in: CompileMode::ThisProcess,
-            code_cache: None,
-            policy: Default::default(),
-            runtime: tokio::runtime::Handle::current(),
-        })
-        .unwrap();
-        let allowed = AllowedHosts::new("127.0.0.1:7070".parse().unwrap(), Vec::new());
-        TestServer { router: router_with(host, COMPONENT_BYTES_MAX, allowed, timeouts), dir }
-    }
-
-    async fn send(&self, request: Request<Body>) -> Response<Body> {
-        self.router.clone().oneshot(request).await.unwrap()
-    }
-
-    /// Returns all files below the data folder.
-    fn files(&self) -> Vec<std::path::PathBuf> {
-        let (mut files, mut folders) = (Vec::new(), vec![self.dir.path().to_path_buf()]);
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() { folders.push(path) } else { files.push(path) }
-            }
-        }
-        files.sort();
-        files
-    }
-}
-
-fn request(method: &str, uri: &str) -> axum::http::request::Builder {
-    Request::builder().method(method).uri(uri).header("host", "localhost:7070")
-}
-
-async fn json(response: Response<Body>) -> Value {
-    serde_json::from_slice(&read_body(response.into_body(), 1 << 20).await.unwrap()).unwrap()
-}
-
-/// Checks the form of a problem document and returns it.
-async fn problem(response: Response<Body>, status: u16, code: &str) -> Value {
-    assert_eq!(response.status().as_u16(), status);
-    assert_eq!(response.headers()["content-type"], "application/problem+json");
-    let body = json(response).await;
-    assert_eq!((body["code"].as_str(), body["status"].as_u64()), (Some(code), Some(u64::from(status))), "{body}");
-    assert_eq!(body["type"], format!("/docs/errors#{code}"));
-    assert!(body["title"].is_string() && body["detail"].is_string());
-    body
-}
+use super::testing::{TestServer, json, problem, request};
 
 #[tokio::test]
 async fn a_body_that_stalls_ends_with_a_timeout_and_nothing_is_stored() {
@@ -145,7 +68,11 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "delete /v1/jobs/{id}",
             "delete /v1/jobs/{id}/dead-letters",
             "delete /v1/savepoints",
+            "delete /v1/tokens/{id}",
+            "get /livez",
             "get /metrics",
+            "get /readyz",
+            "get /v1/audit",
             "get /v1/components",
             "get /v1/components/{reference}",
             "get /v1/health",
@@ -166,6 +93,7 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "get /v1/jobs/{id}/state",
             "get /v1/jobs/{id}/state/dump",
             "get /v1/jobs/{id}/state/{operator}/{state}",
+            "get /v1/tokens",
             "post /v1/components",
             "post /v1/jobs",
             "post /v1/jobs/{id}/cancel",
@@ -174,6 +102,7 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "post /v1/jobs/{id}/dead-letters/try",
             "post /v1/jobs/{id}/savepoints",
             "post /v1/jobs/{id}/stop",
+            "post /v1/tokens",
             "put /v1/jobs/{id}/operators/{operator}/log-level",
         ]
     );
@@ -182,6 +111,27 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
     for schema in ["ProblemBody", "ProblemLocation", "JobDetail", "ComponentView"] {
         assert!(openapi["components"]["schemas"][schema].is_object(), "{schema}");
     }
+}
+
+#[tokio::test]
+async fn a_server_is_ready_from_when_its_jobs_are_resumed_until_it_stops() {
+    let server = TestServer::new();
+    let get = async |uri: &str| server.send(request("GET", uri).body(Body::empty()).unwrap()).await;
+    assert_eq!(get("/readyz").await.status(), StatusCode::OK);
+    server.phase.set_stopping();
+    let response = get("/readyz").await;
+    assert_eq!(response.headers()["retry-after"], "1");
+    problem(response, 503, "server-starting").await;
+    assert_eq!(get("/livez").await.status(), StatusCode::OK);
+    assert_eq!(get("/v1/jobs").await.status(), StatusCode::OK, "requests are answered while the server stops");
+
+    let server = TestServer::with(BodyTimeouts::default(), Arc::default());
+    let get = async |uri: &str| server.send(request("GET", uri).body(Body::empty()).unwrap()).await;
+    problem(get("/readyz").await, 503, "server-starting").await;
+    problem(get("/v1/jobs").await, 503, "server-starting").await;
+    assert_eq!(get("/livez").await.status(), StatusCode::OK);
+    server.phase.set_ready();
+    assert_eq!(get("/v1/jobs").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -65,7 +65,8 @@ pub(super) async fn list(
     query: Result<Query<StateListQuery>, QueryRejection>,
 ) -> Result<Json<StateListing>, Problem> {
     let (id, query) = (path_of(id)?, query_of(query)?);
-    Ok(Json(blocking(&api, WorkKind::Storage, move |host| host.state(&id)?.list(query.count)).await?))
+    let work = if query.count { WorkKind::Count } else { WorkKind::Storage };
+    Ok(Json(blocking(&api, work, move |host| host.state(&id)?.list(query.count)).await?))
 }
 
 /// Returns the entries of one key in one state of the newest checkpoint or savepoint.

@@ -14,18 +14,27 @@ pub const SUBTASKS_MAX: usize = 8192;
 pub struct ServerCapacity {
     instances: Slots,
     subtasks: Slots,
+    /// The subtasks of a namespace, if it has a quota of them.
+    quota: Option<Slots>,
 }
 
 /// What one job holds. Dropping it returns everything.
 pub struct ReservedCapacity {
     _instances: HeldSlots,
     _subtasks: HeldSlots,
+    _quota: Option<HeldSlots>,
 }
 
 impl ServerCapacity {
     /// Creates a capacity of which nothing is reserved.
     pub fn new(instances_max: usize, subtasks_max: usize) -> ServerCapacity {
-        ServerCapacity { instances: Slots::new(instances_max), subtasks: Slots::new(subtasks_max) }
+        ServerCapacity { instances: Slots::new(instances_max), subtasks: Slots::new(subtasks_max), quota: None }
+    }
+
+    /// Returns the same capacity for the jobs of a namespace, which may have this number of subtasks.
+    pub fn with_quota(&self, subtasks: Option<u64>) -> ServerCapacity {
+        let quota = subtasks.map(|max| Slots::new(usize::try_from(max).unwrap_or(usize::MAX)));
+        ServerCapacity { instances: self.instances.clone(), subtasks: self.subtasks.clone(), quota }
     }
 
     /// Reserves the instance of a trial of dead letters. Error: `capacity-exceeded`.
@@ -37,13 +46,21 @@ impl ServerCapacity {
     }
 
     /// Reserves the subtasks of all nodes, and one instance for each subtask of each function. Error: `capacity-exceeded`, with what
-    /// is free. Then nothing is reserved.
+    /// is free, and `quota-exceeded`. Then nothing is reserved.
     pub fn reserve(&self, pipeline: &PipelineSpec) -> Result<ReservedCapacity> {
         let has_function =
             |kind: &NodeKind| matches!(kind, NodeKind::Operator(operator) if operator.function.is_some());
         let subtasks = pipeline.nodes.iter().map(|node| node.parallelism as usize).sum();
         let nodes = pipeline.nodes.iter().filter(|node| has_function(&node.kind));
         let instances = nodes.map(|node| node.parallelism as usize).sum();
+        let quota = self.quota.as_ref().map(|quota| {
+            quota.try_take(subtasks).map_err(|free| {
+                let total = quota.total();
+                let message = format!("the job needs {subtasks} subtasks; {free} of the namespace's {total} are free");
+                error::quota_exceeded(message).hint("lower its parallelism, or stop another job of the namespace")
+            })
+        });
+        let quota = quota.transpose()?;
         let subtasks = self.subtasks.try_take(subtasks).map_err(|free| {
             let total = self.subtasks.total();
             error::capacity_exceeded(format!("the job needs {subtasks} subtasks; {free} of {total} are free"))
@@ -56,7 +73,7 @@ impl ServerCapacity {
             ))
             .hint("lower its parallelism, stop another job, or start the server with more --instances")
         })?;
-        Ok(ReservedCapacity { _instances: instances, _subtasks: subtasks })
+        Ok(ReservedCapacity { _instances: instances, _subtasks: subtasks, _quota: quota })
     }
 }
 

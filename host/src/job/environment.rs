@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::capacity::ServerCapacity;
+use super::quotas::Quotas;
 use super::restore::OriginRegistry;
 use super::store::ComponentStore;
 use crate::access::{self, AccessPolicy, PipelinePaths};
@@ -19,6 +20,9 @@ use crate::job_log::EndedLogs;
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::state::SnapshotFormat;
+
+/// Name of the folders with one folder for each namespace.
+pub const NAMESPACES_FOLDER: &str = "namespaces";
 
 /// The shared environment of all jobs. There is one for each host.
 pub struct JobEnvironment {
@@ -32,8 +36,10 @@ pub struct JobEnvironment {
     pub runtime: tokio::runtime::Handle,
     /// Where checkpoints are stored, unless the pipeline file sets `storage`.
     pub default_storage: StorageLocation,
+    /// Where all other namespaces than `default` store their checkpoints, each in a folder of its own.
+    pub namespaces_storage: StorageLocation,
     /// The checkpoints from which jobs without an own checkpoint start.
-    pub origins: OriginRegistry,
+    pub origins: Arc<OriginRegistry>,
     /// The largest limits that a pipeline may set.
     pub limit_ceilings: LimitCeilings,
     /// Time that the last checkpoint of a job may take when the process ends.
@@ -46,6 +52,8 @@ pub struct JobEnvironment {
     pub policy: AccessPolicy,
     /// The logs of the jobs that have ended last.
     pub ended_logs: EndedLogs,
+    /// What the namespace of the jobs may use.
+    pub quotas: Quotas,
 }
 
 impl JobEnvironment {
@@ -73,6 +81,10 @@ impl JobEnvironment {
     pub fn check_location(&self, location: &StorageLocation) -> Result<()> {
         if self.is_own_storage(location) {
             return Ok(());
+        }
+        if self.is_in_storage(location, &self.namespaces_storage) {
+            return Err(error::path_denied(format!("{location} belongs to another namespace"))
+                .hint("use a savepoint of this namespace, or one in a folder that --allow-path allows"));
         }
         match location {
             StorageLocation::Folder(folder) => self.policy.check_path(folder).map_err(|cause| {
@@ -104,7 +116,9 @@ impl JobEnvironment {
 
     /// Returns whether a location is in the storage that the operator of the host chose. Only this host writes to it.
     pub fn is_own_storage(&self, location: &StorageLocation) -> bool {
-        self.is_in_storage(location, &self.default_storage)
+        let is_foreign = self.default_storage.below(&self.namespaces_storage).is_none()
+            && self.is_in_storage(location, &self.namespaces_storage);
+        self.is_in_storage(location, &self.default_storage) && !is_foreign
     }
 
     /// Returns whether a location is in the storage with this root, also if links lead there.

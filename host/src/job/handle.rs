@@ -118,6 +118,11 @@ impl JobHandle {
         self.shown.lock().record.clone()
     }
 
+    /// Reads the record without copying it.
+    pub fn with_record<T>(&self, read: impl FnOnce(&JobRecord) -> T) -> T {
+        read(&self.shown.lock().record)
+    }
+
     /// Returns the dead letters that the host keeps for the job.
     pub fn letters(&self) -> LetterStore {
         LetterStore::new(self.dir.join("letters"))

@@ -11,12 +11,14 @@ use tempfile::NamedTempFile;
 
 use super::capacity::{SUBTASKS_MAX, ServerCapacity};
 use super::dead_letters::{self, TrialRequest};
-use super::environment::JobEnvironment;
+use super::environment::{JobEnvironment, NAMESPACES_FOLDER};
 use super::handle::JobHandle;
 use super::ingest_endpoints::{IngestEndpoint, IngestEndpoints};
+use super::job_place::JobPlace;
 use super::log_page::{self, LogRequest};
 use super::message::RunningJobCommand;
 use super::monitoring::monitored_jobs;
+use super::quotas::Quotas;
 use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
 use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
@@ -67,6 +69,8 @@ pub struct HostOptions {
     pub code_cache: Option<CodeCacheFolder>,
     /// What pipelines may read, write and reach.
     pub policy: AccessPolicy,
+    /// What the jobs and components of the host may use.
+    pub quotas: Quotas,
     /// The runtime for calls to checkpoint storage, and for nothing else. Callers block while they wait for its
     /// threads. On a runtime that also runs other blocking work, all threads could wait for each other.
     pub runtime: tokio::runtime::Handle,
@@ -90,6 +94,13 @@ impl Host {
     /// Opens the data folder. Starts no job. Errors: `data-dir-locked` if another process has the folder open,
     /// `data-dir-failed`, `sandbox-unavailable`.
     pub fn open(options: HostOptions) -> Result<Host> {
+        let host = Host::open_with_all_code(options)?;
+        host.forget_unknown_code(std::slice::from_ref(&host));
+        Ok(host)
+    }
+
+    /// Opens the data folder, and keeps all compiled code: components of other namespaces may use it.
+    pub(super) fn open_with_all_code(options: HostOptions) -> Result<Host> {
         let data_dir = DataDir::open(&options.data_dir)?;
         let code_cache = match options.code_cache {
             Some(folder) => folder,
@@ -107,25 +118,70 @@ impl Host {
             Some(text) => StorageLocation::parse(text, Path::new(".")).map_err(error::storage_failed)?,
             None => StorageLocation::Folder(data_dir.checkpoints()),
         };
-        let components = ComponentStore::open(data_dir.path(), Arc::new(sandbox), options.clock.clone())?;
-        let ingest_logs = Arc::new(IngestLogs::new(data_dir.ingest(), options.clock.clone()));
-        let environment = Arc::new(JobEnvironment {
+        let components =
+            ComponentStore::open(data_dir.path(), Arc::new(sandbox), options.clock.clone(), options.quotas)?;
+        let environment = JobEnvironment {
             components: Arc::new(components),
-            ingest_logs: ingest_logs.clone(),
+            ingest_logs: Arc::new(IngestLogs::new(data_dir.ingest(), options.clock.clone())),
             clock: options.clock,
             runtime: options.runtime,
+            namespaces_storage: default_storage.join(NAMESPACES_FOLDER),
             default_storage,
             origins: Default::default(),
             limit_ceilings: options.limit_ceilings,
             shutdown_time: options.shutdown_time,
-            capacity: ServerCapacity::new(options.instances_max as usize, SUBTASKS_MAX),
+            capacity: ServerCapacity::new(options.instances_max as usize, SUBTASKS_MAX)
+                .with_quota(options.quotas.subtasks),
             permits,
             policy: options.policy,
             ended_logs: Default::default(),
-        });
+            quotas: options.quotas,
+        };
+        Host::over(data_dir, options.component_bytes_max, environment)
+    }
+
+    /// Opens a namespace in a folder of its own. It shares the sandbox, the processors, the capacity and the policy with this host,
+    /// which is that of the namespace `default`.
+    pub(super) fn open_namespace(&self, name: &str, folder: &Path, quotas: Quotas) -> Result<Host> {
+        let data_dir = DataDir::open(folder)?;
+        let shared = &*self.shared.environment;
+        let components =
+            ComponentStore::open(data_dir.path(), shared.components.sandbox(), shared.clock.clone(), quotas)?;
+        let ingest_logs = IngestLogs::new(data_dir.ingest(), shared.clock.clone());
+        if shared.ingest_logs.has_listener() {
+            ingest_logs.set_has_listener();
+        }
+        let environment = JobEnvironment {
+            components: Arc::new(components),
+            ingest_logs: Arc::new(ingest_logs),
+            clock: shared.clock.clone(),
+            runtime: shared.runtime.clone(),
+            default_storage: shared.namespaces_storage.join(name),
+            namespaces_storage: shared.namespaces_storage.clone(),
+            // A savepoint that several namespaces may use is not removed while a job of any of them starts from it.
+            origins: shared.origins.clone(),
+            limit_ceilings: shared.limit_ceilings.clone(),
+            shutdown_time: shared.shutdown_time,
+            capacity: shared.capacity.with_quota(quotas.subtasks),
+            permits: shared.permits.clone(),
+            policy: shared.policy.for_namespace(name),
+            ended_logs: Default::default(),
+            quotas,
+        };
+        Host::over(data_dir, self.shared.component_bytes_max, environment)
+    }
+
+    fn over(data_dir: DataDir, component_bytes_max: u64, environment: JobEnvironment) -> Result<Host> {
+        let environment = Arc::new(environment);
+        let ingest = IngestEndpoints::new(environment.ingest_logs.clone());
         let registry = JobRegistry::open(&data_dir.jobs(), environment.clone())?;
-        let (component_bytes_max, ingest) = (options.component_bytes_max, IngestEndpoints::new(ingest_logs));
         Ok(Host { shared: Arc::new(SharedHost { data_dir, component_bytes_max, environment, registry, ingest }) })
+    }
+
+    /// Removes compiled code of components that none of these hosts has. They share the cache.
+    pub(super) fn forget_unknown_code(&self, hosts: &[Host]) {
+        let is_known = |sha256: &str| hosts.iter().any(|host| host.components_store().has(sha256));
+        self.components_store().sandbox().keep_code_of(&is_known);
     }
 
     /// Checks that the data folder was not removed or replaced since it was opened. Error: `data-dir-failed`: the
@@ -187,9 +243,20 @@ impl Host {
     /// Ends all jobs' threads and waits for them. The jobs keep their status, and resume when the data folder is opened
     /// again.
     pub fn shutdown(&self) {
-        self.stop_compiling();
+        self.begin_shutdown();
+        self.finish_shutdown();
+    }
+
+    /// Waits for the jobs' threads, which were told to end.
+    pub(super) fn finish_shutdown(&self) {
         self.shared.registry.shutdown();
         self.shared.ingest.close();
+    }
+
+    /// Tells all jobs' threads to end.
+    pub(super) fn begin_shutdown(&self) {
+        self.stop_compiling();
+        self.shared.registry.begin_shutdown();
     }
 
     /// Marks the jobs as failed whose restore goes on long after [`Host::shutdown`] interrupted it. The next start of the process
@@ -230,6 +297,11 @@ impl Host {
         self.components_store().list()
     }
 
+    /// Returns up to `limit` components with digests behind `after`, in order of their digests.
+    pub fn components_page(&self, after: Option<&str>, limit: usize) -> Vec<ComponentView> {
+        self.components_store().page(after, limit)
+    }
+
     /// Finds a component by `sha256:...`, by `name@version`, or by a name that has one version only. Error:
     /// `component-not-found`.
     pub fn component(&self, reference: &str) -> Result<ComponentView> {
@@ -246,6 +318,16 @@ impl Host {
         let mut jobs: Vec<JobSummary> = self.shared.registry.all().iter().map(|job| job.summary()).collect();
         jobs.sort_by(|a, b| b.submitted_at_ms.cmp(&a.submitted_at_ms).then_with(|| a.id.cmp(&b.id)));
         jobs
+    }
+
+    /// Returns up to `limit` jobs, newest first, behind the place `after` of another one.
+    pub fn jobs_page(&self, after: Option<&JobPlace>, limit: usize) -> Vec<JobSummary> {
+        let jobs = self.shared.registry.all();
+        let place = |job: &Arc<JobHandle>| job.with_record(|record| JobPlace::of(record.submitted_at_ms, &record.id));
+        let mut placed: Vec<_> = jobs.into_iter().map(|job| (place(&job), job)).collect();
+        placed.retain(|(place, _)| after.is_none_or(|after| place > after));
+        placed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        placed.iter().take(limit).map(|(_, job)| job.summary()).collect()
     }
 
     /// Returns a job by its id or name. Error: `job-not-found`.

@@ -41,6 +41,7 @@ impl TestHost {
             checkpoint_storage: None,
             instances_max: INSTANCES_MAX,
             limit_ceilings: Default::default(),
+            quotas: Default::default(),
             shutdown_time: crate::job::SHUTDOWN_TIME,
             compile_in: CompileMode::ThisProcess,
             code_cache: None,

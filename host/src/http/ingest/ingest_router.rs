@@ -20,17 +20,19 @@ use super::body_budget::{BodyBudget, BudgetShare};
 use super::content_encoding::ContentEncoding;
 use super::request_content::BodySplit;
 use super::request_headers::{self, single};
+use crate::auth::{Caller, DEFAULT_NAMESPACE, Role, TokenStore, check_namespace_name};
 use crate::connector::ingest::{
     AcceptedRequest, AppendRefusal, AppendedRequest, EncodedFrame, NewRequest, RequestUnauthorized,
 };
 use crate::error::{
-    Error, Result, idempotency_key_reused, ingest_busy, ingest_failed, ingest_unauthorized, internal, job_state,
-    request_in_progress, request_invalid, request_not_found, request_too_large,
+    Error, Result, idempotency_key_reused, ingest_busy, ingest_failed, ingest_unauthorized, internal, job_not_found,
+    job_state, request_in_progress, request_invalid, request_not_found, request_too_large, role_insufficient,
 };
 use crate::http::api::{path_of, query_of};
+use crate::http::authentication::bearer_token;
 use crate::http::body::{self, BodyTimeouts, unreadable_body};
 use crate::http::problem::{self, Problem, ProblemBody};
-use crate::job::{Host, IngestEndpoint};
+use crate::job::{IngestEndpoint, Namespaces};
 
 /// Memory of the bodies of all requests, in bytes.
 const BODIES_BYTES_MAX: usize = 256 << 20;
@@ -54,20 +56,26 @@ struct IngestApiDescription;
 /// What the handlers share.
 #[derive(Clone)]
 struct IngestState {
-    host: Host,
+    namespaces: Arc<Namespaces>,
+    tokens: Arc<TokenStore>,
     budget: Arc<BodyBudget>,
     openapi: Arc<str>,
     /// Permits to work on threads that may block, so that the API of jobs keeps some.
     blocking: Arc<Semaphore>,
 }
 
-/// Returns the router of the listener for records.
-pub fn ingest_router(host: Host) -> Router {
-    ingest_router_with(host, BodyTimeouts::default(), BODIES_BYTES_MAX)
+/// Returns the router of the listener for records. A source without `auth` requires one of `tokens`, if there are any.
+pub fn ingest_router(namespaces: Arc<Namespaces>, tokens: Arc<TokenStore>) -> Router {
+    ingest_router_with(namespaces, tokens, BodyTimeouts::default(), BODIES_BYTES_MAX)
 }
 
 /// Returns the router with other limits than the default ones.
-pub(super) fn ingest_router_with(host: Host, timeouts: BodyTimeouts, bodies_bytes_max: usize) -> Router {
+pub(super) fn ingest_router_with(
+    namespaces: Arc<Namespaces>,
+    tokens: Arc<TokenStore>,
+    timeouts: BodyTimeouts,
+    bodies_bytes_max: usize,
+) -> Router {
     let (routes, openapi) =
         OpenApiRouter::with_openapi(IngestApiDescription::openapi()).routes(routes!(ingest)).split_for_parts();
     let openapi = openapi.to_json().unwrap_or_else(|error| {
@@ -81,7 +89,8 @@ pub(super) fn ingest_router_with(host: Host, timeouts: BodyTimeouts, bodies_byte
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(timeouts, body::limit_body_time))
         .with_state(IngestState {
-            host,
+            namespaces,
+            tokens,
             budget: BodyBudget::new(bodies_bytes_max),
             openapi: openapi.into(),
             blocking: Arc::new(Semaphore::new(BLOCKING_MAX)),
@@ -109,6 +118,8 @@ struct IngestQuery {
     /// How the body is divided into records: `none`, `lines` or `array`. By default `application/x-ndjson` is divided into lines, and
     /// any other body is one record.
     split: Option<String>,
+    /// The namespace of the job. By default that of the token, or `default`.
+    namespace: Option<String>,
 }
 
 /// The answer to a request whose records are durable.
@@ -137,7 +148,15 @@ async fn ingest(
     request: Request,
 ) -> Result<Response, Problem> {
     let ((job, source), query) = (path_of(path)?, query_of(query)?);
-    let endpoint = find_endpoint(&state, job, source).await?;
+    let token = SenderToken::of(&state, request.headers(), query.namespace)?;
+    let endpoint = match find_endpoint(&state, &token.namespace, job, source).await {
+        // Without a token nobody learns which jobs exist.
+        Err(problem) if problem.is_not_found() => return Err(token.check().err().unwrap_or(problem)),
+        found => found?,
+    };
+    if endpoint.verifier().is_open() {
+        token.check()?;
+    }
     let Some(_in_progress) = endpoint.enter() else {
         return Err(busy(1, "too many requests to this source are in progress"));
     };
@@ -174,12 +193,57 @@ async fn ingest(
     Ok(answer(&accepted, is_replayed))
 }
 
+/// The token of a request, and the namespace of its job. A source with `auth` of its own needs no token.
+struct SenderToken {
+    caller: Result<Caller>,
+    namespace: String,
+}
+
+impl SenderToken {
+    fn of(state: &IngestState, headers: &HeaderMap, namespace: Option<String>) -> Result<SenderToken, Problem> {
+        // The header may hold the token of the source instead.
+        let caller = match bearer_token(headers) {
+            Ok(token) => state.tokens.authenticate(token),
+            Err(error) => state.tokens.authenticate(None).map_err(|_| error),
+        };
+        let default =
+            || caller.as_ref().map_or(DEFAULT_NAMESPACE, |caller| caller.scope.default_namespace()).to_owned();
+        let namespace = namespace.unwrap_or_else(default);
+        check_namespace_name(&namespace)?;
+        Ok(SenderToken { caller, namespace })
+    }
+
+    /// Checks that the token may send records to the namespace. Errors: `ingest-unauthorized`, `role-insufficient`.
+    fn check(&self) -> Result<(), Problem> {
+        match &self.caller {
+            Err(error) => {
+                let error = ingest_unauthorized(error.message.clone())
+                    .hint("send a token of the server, or give the source `auth` of its own");
+                Err(Problem::with_status(error, StatusCode::UNAUTHORIZED).header(header::WWW_AUTHENTICATE, "Bearer"))
+            }
+            Ok(caller) if caller.role >= Role::Submit && caller.scope.contains(&self.namespace) => Ok(()),
+            Ok(_) => {
+                let error = role_insufficient("the token may not send records to this namespace")
+                    .hint("use a token of the role `submit` for it");
+                Err(Problem::with_status(error, StatusCode::FORBIDDEN))
+            }
+        }
+    }
+}
+
 /// Returns the endpoint of a source. Errors: `job-not-found`, `request-not-found`, and those of opening its log.
-async fn find_endpoint(state: &IngestState, job: String, source: String) -> Result<Arc<IngestEndpoint>, Problem> {
-    if let Some(endpoint) = state.host.open_ingest_endpoint(&job, &source) {
+async fn find_endpoint(
+    state: &IngestState,
+    namespace: &str,
+    job: String,
+    source: String,
+) -> Result<Arc<IngestEndpoint>, Problem> {
+    let Some(host) = state.namespaces.get(namespace) else {
+        return Err(job_not_found(format!("there is no job `{job}`")).into());
+    };
+    if let Some(endpoint) = host.open_ingest_endpoint(&job, &source) {
         return Ok(endpoint);
     }
-    let host = state.host.clone();
     let find = move || match host.open_ingest_endpoint(&job, &source) {
         Some(endpoint) => Ok(endpoint),
         None => host.find_ingest_endpoint(&job, &source).map_err(Problem::from),

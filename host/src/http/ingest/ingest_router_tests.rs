@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::ingest_router::ingest_router_with;
+use crate::auth::{NewToken, Role, TokenFile, TokenStore};
 use crate::clock::ManualClock;
 use crate::http::body::{BodyTimeouts, read_body};
-use crate::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
+use crate::job::{Host, HostOptions, INSTANCES_MAX, Namespaces, QuotaList, SHUTDOWN_TIME, Submission};
 use crate::sandbox::CompileMode;
 
 struct IngestTestServer {
@@ -37,7 +38,8 @@ impl IngestTestServer {
     fn open(settings: &str, timeouts: BodyTimeouts, bodies_bytes_max: usize) -> IngestTestServer {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::default());
-        let host = Host::open(HostOptions {
+        let tokens = TokenStore::open(TokenFile::of_data_dir(dir.path()), clock.clone());
+        let options = HostOptions {
             data_dir: dir.path().to_path_buf(),
             clock,
             component_bytes_max: 1000,
@@ -45,19 +47,21 @@ impl IngestTestServer {
             instances_max: INSTANCES_MAX,
             shutdown_time: SHUTDOWN_TIME,
             limit_ceilings: Default::default(),
+            quotas: Default::default(),
             compile_in: CompileMode::ThisProcess,
             code_cache: None,
             policy: Default::default(),
             runtime: tokio::runtime::Handle::current(),
-        })
-        .unwrap();
+        };
+        let namespaces = Arc::new(Namespaces::open(options, QuotaList::default()).unwrap());
+        let host = namespaces.default_host().clone();
         let pipeline = format!(
             "name = \"job\"\n[source.in]\nconnector = \"http\"\n{settings}\n[source.raw]\nconnector = \"http\"\nformat = \"raw\"\n\
              [source.other]\nconnector = \"generator\"\nrecords = 1\n\
              [sink.out]\ninputs = [\"in\", \"raw\", \"other\"]\nconnector = \"blackhole\"\n"
         );
         host.submit(Submission::new(pipeline, "p.toml")).unwrap();
-        let router = ingest_router_with(host.clone(), timeouts, bodies_bytes_max);
+        let router = ingest_router_with(namespaces, tokens, timeouts, bodies_bytes_max);
         IngestTestServer { router, host, dir }
     }
 
@@ -114,6 +118,37 @@ async fn records_are_accepted_and_repetitions_get_the_first_answer() {
     assert_eq!((elsewhere.status, &elsewhere.json["accepted"]), (200, &1.into()), "keys belong to a source");
     let array = server.post("job/in?split=array", &[("x-event-time", "5")], "[{},{},{}]").await;
     assert_eq!((array.status, &array.json["accepted"]), (200, &3.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_without_auth_requires_a_token_of_its_namespace_once_there_is_one() {
+    let server = IngestTestServer::new("");
+    assert_eq!(server.post("job/in", &[NDJSON, ("authorization", "Basic eA==")], "{}\n").await.status, 200);
+    let file = TokenFile::of_data_dir(server.dir.path());
+    let token = |role, scope: &str| {
+        let new = NewToken { name: String::new(), role, scope: scope.parse().unwrap(), expires_at_ms: None };
+        format!("Bearer {}", file.create(new, 0).unwrap().token)
+    };
+    let (submit, all) = (token(Role::Submit, "default"), token(Role::Admin, "*"));
+    let (read, other) = (token(Role::Read, "default"), token(Role::Submit, "other"));
+    for (authorization, path, status, code) in [
+        (None, "job/in", 401, "ingest-unauthorized"),
+        (None, "nothing/in", 401, "ingest-unauthorized"),
+        (Some("Basic eA=="), "job/in", 401, "ingest-unauthorized"),
+        (Some("Bearer cofd_a_b"), "job/in", 401, "ingest-unauthorized"),
+        (Some(read.as_str()), "job/in", 403, "role-insufficient"),
+        (Some(&other), "job/in", 404, "job-not-found"),
+        (Some(&other), "job/in?namespace=default", 403, "role-insufficient"),
+        (Some(&other), "job/in?namespace=../x", 400, "request-invalid"),
+        (Some(&submit), "job/in", 200, ""),
+        (Some(&all), "job/in?namespace=default", 200, ""),
+        (Some(&submit), "nothing/in", 404, "job-not-found"),
+    ] {
+        let headers = authorization.map(|value| ("authorization", value));
+        let headers: Vec<_> = headers.into_iter().chain([NDJSON]).collect();
+        let answer = server.post(path, &headers, "{}\n").await;
+        assert_eq!((answer.status, answer.code.as_str()), (status, code), "{authorization:?} {path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,13 @@ use crate::job::view::{DeadLetterDetail, DeadLetterPage, DeadLetterSummary, Reco
 use crate::pipeline::PipelineSpec;
 use crate::runtime::{PlanPurpose, first_with_value};
 
+/// Size at which a page of letters ends, in bytes.
+const PAGE_BYTES_MAX: usize = 512 << 10;
+/// Bytes of a letter in a page besides its texts.
+const LETTER_BYTES: usize = 256;
+/// Number of replays that are shown, the newest ones.
+const REPLAYS_SHOWN: usize = 500;
+
 /// Returns the parts of the letters that are left, of one node or of all.
 pub(super) fn open_parts(job: &JobHandle, record: &JobRecord, node: Option<&str>) -> Result<Vec<LetterFile>> {
     let completed = || record.replays.iter().filter(|replay| replay.completed_in.is_some());
@@ -26,10 +33,10 @@ pub(super) fn open_parts(job: &JobHandle, record: &JobRecord, node: Option<&str>
 pub fn list_letters(job: &JobHandle, node: Option<&str>, after: Option<&str>, limit: usize) -> Result<DeadLetterPage> {
     let record = job.record();
     let parts = open_parts(job, &record, node)?;
-    let mut page =
-        DeadLetterPage { replays: record.replays.iter().map(replay_view).collect(), ..DeadLetterPage::default() };
+    let replays = record.replays.iter().skip(record.replays.len().saturating_sub(REPLAYS_SHOWN)).map(replay_view);
+    let mut page = DeadLetterPage { replays: replays.collect(), ..DeadLetterPage::default() };
     let after = after.map(letter_place).transpose()?;
-    let mut is_behind = after.is_none();
+    let (mut is_behind, mut shown_bytes) = (after.is_none(), 0);
     for part in &parts {
         page.bytes += part.bytes;
         // The part may be removed meanwhile.
@@ -40,10 +47,13 @@ pub fn list_letters(job: &JobHandle, node: Option<&str>, after: Option<&str>, li
             is_behind = true;
             page.total += lines.skip(line)?;
         }
-        while is_behind && page.letters.len() < limit {
+        while is_behind && page.letters.len() < limit && shown_bytes < PAGE_BYTES_MAX {
             let Some(line) = lines.next_line()? else { break };
             page.total += 1;
-            page.letters.push(summary(part, line.number, &line.json));
+            let letter = summary(part, line.number, &line.json);
+            shown_bytes +=
+                LETTER_BYTES + letter.message.len() + letter.value.len() + letter.key.as_ref().map_or(0, String::len);
+            page.letters.push(letter);
         }
         page.total += lines.skip(u64::MAX)?;
     }

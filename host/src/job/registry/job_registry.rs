@@ -16,6 +16,7 @@ use crate::job::events::created_event;
 use crate::job::handle::JobHandle;
 use crate::job::lifecycle::JobThread;
 use crate::job::message::RunningJobCommand;
+use crate::job::quotas::check_quota;
 use crate::job::store::{JobRecord, create_dir, list_dir, read_json};
 use crate::job::view::{JobFailure, JobStatus};
 use crate::pipeline::PipelineSpec;
@@ -58,8 +59,9 @@ impl JobRegistry {
         if let Some(job) = jobs.get(id_or_name) {
             return Ok(job.clone());
         }
-        let named = jobs.values().filter(|job| job.record().name == id_or_name);
-        let newest = named.max_by_key(|job| (!job.status().is_final(), job.record().submitted_at_ms));
+        let named = jobs.values().filter(|job| job.with_record(|record| record.name == id_or_name));
+        let newest =
+            named.max_by_key(|job| job.with_record(|record| (!record.status.is_final(), record.submitted_at_ms)));
         newest.cloned().ok_or_else(|| {
             error::job_not_found(format!("there is no job `{id_or_name}`")).hint("`cofferdam jobs` lists all jobs")
         })
@@ -68,8 +70,8 @@ impl JobRegistry {
     /// Returns the record of the job of this name that was submitted last.
     pub fn newest_named(&self, name: &str) -> Option<JobRecord> {
         let jobs = self.jobs.lock();
-        let named = jobs.values().map(|job| job.record()).filter(|record| record.name == name);
-        named.max_by_key(|record| record.submitted_at_ms)
+        let named = jobs.values().filter(|job| job.with_record(|record| record.name == name));
+        named.max_by_key(|job| job.with_record(|record| record.submitted_at_ms)).map(|job| job.record())
     }
 
     /// Returns a job and the jobs that it was started from, as far as they are known, the latest first.
@@ -91,6 +93,8 @@ impl JobRegistry {
         // Checked again under the lock: another submission may have taken the name, or a component may have been
         // removed.
         check_name_free(&jobs, &record.name)?;
+        let running = jobs.values().filter(|job| !job.status().is_final()).count() as u64;
+        check_quota(self.environment.quotas.jobs, running, 1, "jobs")?;
         record.components.values().try_for_each(|sha256| self.environment.components.find(sha256).map(drop))?;
         fail_point!("job.create", error::data_dir_failed);
         create_dir(&job.dir)?;
@@ -160,11 +164,15 @@ impl JobRegistry {
         }
     }
 
-    /// Ends the threads of all jobs and waits for them. The jobs keep their status.
-    pub fn shutdown(&self) {
+    /// Tells the threads of all jobs to end.
+    pub fn begin_shutdown(&self) {
         for job in self.jobs.lock().values() {
             job.command(RunningJobCommand::Shutdown);
         }
+    }
+
+    /// Waits until the threads of all jobs have ended. The jobs keep their status.
+    pub fn shutdown(&self) {
         for thread in std::mem::take(&mut *self.threads.lock()) {
             let _ = thread.join();
         }
@@ -193,8 +201,9 @@ fn read_jobs(jobs_dir: &Path, clock: &SharedClock) -> Result<BTreeMap<String, Ar
 }
 
 fn check_name_free(jobs: &BTreeMap<String, Arc<JobHandle>>, name: &str) -> Result<()> {
-    match jobs.values().map(|job| job.record()).find(|record| record.name == name && !record.status.is_final()) {
-        Some(record) => Err(error::job_name_taken(format!("a job `{name}` is running: {}", record.id))
+    let is_running = |record: &JobRecord| record.name == name && !record.status.is_final();
+    match jobs.iter().find(|(_, job)| job.with_record(is_running)) {
+        Some((id, _)) => Err(error::job_name_taken(format!("a job `{name}` is running: {id}"))
             .hint("stop or cancel it first, or give the pipeline another name")),
         None => Ok(()),
     }

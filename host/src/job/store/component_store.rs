@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::json_file::{create_dir, list_dir, read_json, write_json};
 use super::loaded_components::LoadedComponents;
 use crate::clock::SharedClock;
 use crate::error::{self, Result};
+use crate::job::quotas::{Quotas, check_quota};
 use crate::job::view::{ComponentView, FunctionView, PortView, StateView};
 use crate::sandbox::{Component, FunctionDescription, Sandbox};
 
@@ -28,6 +30,7 @@ pub struct ComponentStore {
     uploads: PathBuf,
     sandbox: Arc<Sandbox>,
     clock: SharedClock,
+    quotas: Quotas,
     /// Descriptions of all components, by SHA-256.
     known: Mutex<BTreeMap<String, ComponentView>>,
     loaded: Mutex<LoadedComponents>,
@@ -35,7 +38,7 @@ pub struct ComponentStore {
 
 impl ComponentStore {
     /// Opens the store in the data folder and removes the remains of interrupted uploads.
-    pub fn open(data_dir: &Path, sandbox: Arc<Sandbox>, clock: SharedClock) -> Result<ComponentStore> {
+    pub fn open(data_dir: &Path, sandbox: Arc<Sandbox>, clock: SharedClock, quotas: Quotas) -> Result<ComponentStore> {
         let (dir, uploads) = (data_dir.join("components"), data_dir.join("uploads"));
         create_dir(&dir)?;
         create_dir(&uploads)?;
@@ -53,9 +56,8 @@ impl ComponentStore {
                 let _ = fs::remove_file(path);
             }
         }
-        sandbox.keep_code_of(&|sha256| known.contains_key(sha256));
         let (known, loaded) = (Mutex::new(known), Mutex::default());
-        Ok(ComponentStore { dir, uploads, sandbox, clock, known, loaded })
+        Ok(ComponentStore { dir, uploads, sandbox, clock, quotas, known, loaded })
     }
 
     /// Creates a file for an upload. The file is deleted when it is dropped.
@@ -100,7 +102,7 @@ impl ComponentStore {
         }
         // Checked before the component is compiled, and again afterwards because another upload may have taken the
         // name.
-        check_name_free(&self.known.lock(), sha256, name.as_deref())?;
+        self.check_addable(&self.known.lock(), sha256, name.as_deref(), bytes.len() as u64)?;
         // Jobs that submit the same component share its code.
         let loaded = self.loaded.lock().get(sha256);
         let component = match loaded {
@@ -108,7 +110,7 @@ impl ComponentStore {
             None => self.sandbox.load_unless(&bytes, stopped)?,
         };
         let mut known = self.known.lock();
-        check_name_free(&known, sha256, name.as_deref())?;
+        self.check_addable(&known, sha256, name.as_deref(), bytes.len() as u64)?;
         let mut view = match known.get(sha256) {
             Some(view) => view.clone(),
             None => {
@@ -132,9 +134,36 @@ impl ComponentStore {
         Ok(view)
     }
 
+    /// Returns the sandbox, which all namespaces share.
+    pub fn sandbox(&self) -> Arc<Sandbox> {
+        self.sandbox.clone()
+    }
+
+    /// Returns whether there is a component with this SHA-256.
+    pub fn has(&self, sha256: &str) -> bool {
+        self.known.lock().contains_key(sha256)
+    }
+
     /// Ends compilations in progress and refuses further ones.
     pub fn stop_compiling(&self) {
         self.sandbox.stop_compiling();
+    }
+
+    /// Checks that a component of `bytes` bytes can be added with a name. Errors: `component-name-taken`, `quota-exceeded`.
+    fn check_addable(
+        &self,
+        known: &BTreeMap<String, ComponentView>,
+        sha256: &str,
+        name: Option<&str>,
+        bytes: u64,
+    ) -> Result<()> {
+        check_name_free(known, sha256, name)?;
+        if known.contains_key(sha256) {
+            return Ok(());
+        }
+        let used = known.values().map(|view| view.bytes).sum();
+        check_quota(self.quotas.components, known.len() as u64, 1, "components")?;
+        check_quota(self.quotas.component_bytes, used, bytes, "bytes of components")
     }
 
     fn path(&self, sha256: &str, extension: &str) -> PathBuf {
@@ -146,6 +175,7 @@ impl ComponentStore {
         ComponentView {
             sha256: sha256.to_owned(),
             names: Vec::new(),
+            names_hidden: 0,
             bytes,
             uploaded_at_ms: self.clock.wall_ms(),
             sdk: description.sdk.clone(),
@@ -156,6 +186,13 @@ impl ComponentStore {
     /// Returns all components.
     pub fn list(&self) -> Vec<ComponentView> {
         self.known.lock().values().cloned().collect()
+    }
+
+    /// Returns up to `limit` components with digests behind `after`, in order of their digests. Of many names, the newest are shown.
+    pub fn page(&self, after: Option<&str>, limit: usize) -> Vec<ComponentView> {
+        let known = self.known.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        known.range::<str, _>((from, Bound::Unbounded)).take(limit).map(|(_, view)| view.with_newest_names()).collect()
     }
 
     /// Finds a component by `sha256:...`, by `name@version`, or by a name that has one version only. Error:

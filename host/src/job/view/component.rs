@@ -16,6 +16,9 @@ pub struct ComponentView {
     pub sha256: String,
     /// Names of the component, each of the form `name@version`.
     pub names: Vec<String>,
+    /// Number of older names that are not shown.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub names_hidden: u64,
     /// Size in bytes.
     pub bytes: u64,
     /// Milliseconds since the Unix epoch.
@@ -24,6 +27,25 @@ pub struct ComponentView {
     pub sdk: String,
     /// The functions that the component exports.
     pub functions: Vec<FunctionView>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Number of names of a component that are shown.
+const NAMES_SHOWN: usize = 100;
+
+impl ComponentView {
+    /// Returns the view with the newest names only, if there are many.
+    pub fn with_newest_names(&self) -> ComponentView {
+        let hidden = self.names.len().saturating_sub(NAMES_SHOWN);
+        let names = self.names.get(hidden..).unwrap_or_default().to_vec();
+        let names_hidden = hidden as u64;
+        let ComponentView { sha256, bytes, uploaded_at_ms, sdk, functions, .. } = self;
+        let (sha256, sdk, functions) = (sha256.clone(), sdk.clone(), functions.clone());
+        ComponentView { sha256, names, names_hidden, bytes: *bytes, uploaded_at_ms: *uploaded_at_ms, sdk, functions }
+    }
 }
 
 /// A function that a component exports.

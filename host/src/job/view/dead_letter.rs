@@ -12,8 +12,19 @@ pub struct DeadLetterPage {
     pub bytes: u64,
     /// The letters, oldest first. Pass the id of the last one as `after` for the next page.
     pub letters: Vec<DeadLetterSummary>,
-    /// All replays of the job, oldest first.
+    /// The newest 500 replays of the job, oldest first.
     pub replays: Vec<ReplayView>,
+}
+
+impl DeadLetterPage {
+    /// Removes the keys and records, and what functions say about them.
+    pub fn hide_records(&mut self) {
+        for letter in &mut self.letters {
+            letter.key = None;
+            letter.value.clear();
+            letter.message.clear();
+        }
+    }
 }
 
 /// One line in the list of dead letters. Texts are shortened to one line.

@@ -80,6 +80,15 @@ pub struct JobDetail {
     pub pipeline_text: String,
 }
 
+impl JobDetail {
+    /// Removes the record on which the job failed.
+    pub fn hide_records(&mut self) {
+        if let Some(failure) = &mut self.failure {
+            failure.record = None;
+        }
+    }
+}
+
 /// One node of the pipeline, with counts summed over its subtasks. Counts are part of the state: a restore resets them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct OperatorDetail {

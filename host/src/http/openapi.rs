@@ -1,0 +1,33 @@
+//! What the OpenAPI description says beyond the routes: the kind of token, and the errors.
+
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Components, OpenApi as OpenApiDocument};
+use utoipa::{Modify, OpenApi};
+
+use crate::problem_body::{ProblemBody, ProblemLocation};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Cofferdam",
+        description = "Jobs and components of a Cofferdam server. An answer that is not a success is a problem document \
+                       with a stable `code`. A server with tokens requires one for each request that has a `security` entry."
+    ),
+    components(schemas(ProblemBody, ProblemLocation)),
+    modifiers(&TokenSecurity)
+)]
+pub(super) struct ApiDescription;
+
+/// Adds the security scheme of tokens.
+struct TokenSecurity;
+
+/// Name of the security scheme.
+const SCHEME: &str = "token";
+
+impl Modify for TokenSecurity {
+    fn modify(&self, openapi: &mut OpenApiDocument) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        openapi.components.get_or_insert_with(Components::default).add_security_scheme(SCHEME, scheme);
+        openapi.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SCHEME, [])]);
+    }
+}
