@@ -41,7 +41,10 @@ pub fn operator_labels(job: &str, operator: &str) -> Labels {
     labels
 }
 
-fn add_checkpoints(scrape: &mut Exposition, job: &MonitoredJob, with: &dyn Fn(&[(&'static str, &str)]) -> Labels) {
+/// Returns the labels of a job, followed by others.
+type LabelsWith<'a> = &'a dyn Fn(&[(&'static str, &str)]) -> Labels;
+
+fn add_checkpoints(scrape: &mut Exposition, job: &MonitoredJob, with: LabelsWith<'_>) {
     let CheckpointTotals { kinds, phases, last, uploaded_bytes } = &job.checkpoints;
     for (kind, totals) in kinds {
         for (result, count) in [("completed", totals.completed), ("failed", totals.failed)] {
