@@ -93,6 +93,7 @@ const RANKS: &[(&str, u8)] = &[
     ("fail_point", 0),
     ("allocator", 0),
     ("log_limit", 0),
+    ("problem_body", 0),
     ("wakeup", 0),
     ("permits", 0),
     ("stdio", 0),

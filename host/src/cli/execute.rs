@@ -8,7 +8,8 @@ use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
 use super::connection::ConnectionSettings;
 use super::{
-    build, check, dead_letters, logs, new, observe, run, secrets, server_commands, shell_files, state, state_load, tokens,
+    build, check, dead_letters, logs, new, observe, run, secrets, server_commands, shell_files, state, state_load,
+    tokens,
 };
 use crate::auth::DEFAULT_NAMESPACE;
 use crate::error::{Result, internal};
