@@ -2,6 +2,8 @@
 //!
 //! `COFFERDAM_KAFKA_FAILURES=1` adds the tests in which a broker is away for a minute, a disk is full or a marker expires.
 
+#![allow(clippy::disallowed_methods, reason = "a test outside of the host")]
+
 mod kafka_cases;
 
 use std::fs;

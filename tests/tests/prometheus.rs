@@ -37,10 +37,8 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(dir: &Path, target: &str) -> Prometheus {
-        let config = format!(
-            "global: {{ scrape_interval: 500ms, scrape_timeout: 500ms }}\nscrape_configs:\n  - job_name: cofferdam\n    \
-             file_sd_configs: [{{ files: [targets.json], refresh_interval: 1s }}]\n"
-        );
+        let config = "global: { scrape_interval: 500ms, scrape_timeout: 500ms }\nscrape_configs:\n  - job_name: cofferdam\n    \
+             file_sd_configs: [{ files: [targets.json], refresh_interval: 1s }]\n";
         fs::write(dir.join("prometheus.yml"), config).unwrap();
         let address = free_address().unwrap();
         let prometheus = Prometheus {

@@ -35,6 +35,7 @@ pub struct Cli {
 
 /// A command of `cofferdam`.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one command in a process")]
 pub enum CliCommand {
     /// Run a pipeline in this process until it ends. Progress goes to stderr.
     Run(RunArgs),

@@ -508,7 +508,7 @@ impl Host {
         // A job without a checkpoint has no state that matters.
         let held = self.state(id_or_name).ok();
         let job = self.find(id_or_name)?;
-        let tried = dead_letters::try_letters(&*job, environment, request, held.as_ref(), &data_dir.reading());
+        let tried = dead_letters::try_letters(&job, environment, request, held.as_ref(), &data_dir.reading());
         tried.map_err(|error| self.redacted(error))
     }
 

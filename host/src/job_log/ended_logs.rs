@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::job_log::JobLog;
+use super::log_of_job::JobLog;
 
 /// Number of ended jobs whose lines are kept.
 const JOBS_MAX: usize = 64;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::job_log::{JobLog, LineRate};
 use super::kept_lines::{LinePage, LineQuery};
 use super::line_memory::LineMemory;
 use super::line_ring::{KEPT_LINE_BYTES_MAX, KeptLine};
+use super::log_of_job::{JobLog, LineRate};
 use super::{EndedLogs, default_level};
 use crate::access::SecretStore;
 use crate::model::LogLevel;

@@ -6,7 +6,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `job_log` | the log of a job, with its operators |
+//! | `log_of_job` | the log of a job, with its operators |
 //! | `node_log` | the level of an operator, and its suppressed lines |
 //! | `kept_lines` | the newest lines of all operators of a job, read in pages |
 //! | `line_ring` | the newest lines of one operator |
@@ -14,17 +14,17 @@
 //! | `ended_logs` | the logs of jobs that have ended |
 
 mod ended_logs;
-mod job_log;
 mod kept_lines;
 mod line_memory;
 mod line_ring;
+mod log_of_job;
 mod node_log;
 
 #[cfg(test)]
 mod job_log_tests;
 
 pub use ended_logs::EndedLogs;
-pub use job_log::{JobLog, LineRate};
 pub use kept_lines::{LinePage, LineQuery};
 pub use line_ring::{KEPT_LINE_BYTES_MAX, KeptLine};
+pub use log_of_job::{JobLog, LineRate};
 pub use node_log::{NodeLog, default_level, set_default_level};

@@ -84,7 +84,9 @@ fn send_all(address: SocketAddr, client: usize, step: &Barrier, failed: &AtomicU
                 Ok(answer) => replayed += usize::from(answer.header.contains("idempotency-replayed: true")),
                 Err(error) => {
                     failed.fetch_add(1, Ordering::Relaxed);
-                    (request..REQUESTS).for_each(|_| drop(step.wait()));
+                    (request..REQUESTS).for_each(|_| {
+                        step.wait();
+                    });
                     return Err(error.context(format!("client {client}, request {request}")));
                 }
             }
