@@ -68,7 +68,9 @@ impl Prometheus {
     /// The value of a query, if it has one.
     fn query(&self, query: &str) -> Option<Value> {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = self.api.get(&format!("/api/v1/query?query={encoded}")).ok()?;
+        // A Prometheus that starts answers 503.
+        let answer =
+            self.api.get(&format!("/api/v1/query?query={encoded}")).ok().filter(|answer| answer.status != 503)?;
         let answer = answer.body;
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         answer["data"]["result"].as_array()?.first().cloned()
