@@ -18,9 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cofferdam::clock::SystemClock;
-use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, Submission};
-use cofferdam::sandbox::CompileMode;
+use cofferdam::job::{Host, HostOptions, Submission};
 use cofferdam_tests::KafkaBroker;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -317,20 +315,7 @@ fn end(mut process: Child) {
 /// Runs Cofferdam in the process that was started for it, until that is killed.
 fn run_ours(folder: &Path) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be created");
-    let options = HostOptions {
-        data_dir: folder.join("data"),
-        clock: SystemClock::shared(),
-        component_bytes_max: 1 << 30,
-        checkpoint_storage: None,
-        instances_max: INSTANCES_MAX,
-        shutdown_time: cofferdam::job::SHUTDOWN_TIME,
-        limit_ceilings: Default::default(),
-        quotas: Default::default(),
-        compile_in: CompileMode::ThisProcess,
-        code_cache: None,
-        policy: Default::default(),
-        runtime: runtime.handle().clone(),
-    };
+    let options = HostOptions::new(folder.join("data"), runtime.handle().clone());
     let host = Host::open(options).expect("the host starts");
     let component = fs::read(component("kafka-count")).expect("the component can be read");
     let mut upload = host.new_upload().expect("the data folder can be written");

@@ -17,9 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cofferdam::clock::SystemClock;
-use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
-use cofferdam::sandbox::CompileMode;
+use cofferdam::job::{Host, HostOptions, Submission};
 use cofferdam::state;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -289,20 +287,7 @@ fn measure(case: &Case, command: &mut Command) -> Run {
 fn run_ours(folder: &Path, records: u64) {
     state::set_memory_limit(STATE_MEMORY_BYTES);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be created");
-    let options = HostOptions {
-        data_dir: folder.join("data"),
-        clock: SystemClock::shared(),
-        component_bytes_max: 1 << 30,
-        checkpoint_storage: None,
-        instances_max: INSTANCES_MAX,
-        limit_ceilings: Default::default(),
-        quotas: Default::default(),
-        shutdown_time: SHUTDOWN_TIME,
-        compile_in: CompileMode::ThisProcess,
-        code_cache: None,
-        policy: Default::default(),
-        runtime: runtime.handle().clone(),
-    };
+    let options = HostOptions::new(folder.join("data"), runtime.handle().clone());
     let host = Host::open(options).expect("the host starts");
     let mut upload = host.new_upload().expect("the data folder can be written");
     let component = fs::read(component()).expect("the component can be read");

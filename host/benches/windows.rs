@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use cofferdam::access::PipelinePaths;
 use cofferdam::clock::SystemClock;
-use cofferdam::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
+use cofferdam::job::{Host, HostOptions, Submission};
 use cofferdam::model::{Batch, DueTimers, Interrupt, TimeDomain};
 use cofferdam::permits::JobShare;
 use cofferdam::pipeline::PipelineSpec;
 use cofferdam::runtime::{Execution, ExecutionOptions, ExecutionPlan, FunctionPlan, GuestOptions, SubtaskEvent};
-use cofferdam::sandbox::{CompileMode, FunctionDescription, FunctionKind, PortDescription};
+use cofferdam::sandbox::{FunctionDescription, FunctionKind, PortDescription};
 use cofferdam::state;
 use cofferdam::turn::{Guest, OutputBatch, Turn, TurnFailure, timer_states};
 use serde::{Deserialize, Serialize};
@@ -80,20 +80,7 @@ fn windows(rounds: usize, seconds: u64, metrics: &mut BTreeMap<String, f64>) {
     let input = scratch.path().join("input.csv");
     let records = write_input(&input, seconds);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be created");
-    let host = Host::open(HostOptions {
-        data_dir: scratch.path().join("data"),
-        clock: SystemClock::shared(),
-        component_bytes_max: 1 << 30,
-        checkpoint_storage: None,
-        instances_max: INSTANCES_MAX,
-        limit_ceilings: Default::default(),
-        quotas: Default::default(),
-        shutdown_time: SHUTDOWN_TIME,
-        compile_in: CompileMode::ThisProcess,
-        code_cache: None,
-        policy: Default::default(),
-        runtime: runtime.handle().clone(),
-    });
+    let host = Host::open(HostOptions::new(scratch.path().join("data"), runtime.handle().clone()));
     let host = host.expect("the host starts");
     let component = folder("COFFERDAM_TEST_COMPONENTS").join("event-time.wasm");
     let component = fs::read(component).expect("the component can be read");

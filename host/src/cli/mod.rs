@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `arguments`, `access_arguments`, `execute` | the commands with their help texts, and their dispatch |
 //! | `new`, `build`, `toolchain` | create and compile a function package |
-//! | `run`, `check` | runs a pipeline in this process, or only checks it |
+//! | `run`, `check`, `local_host` | runs a pipeline in this process, or only checks it |
 //! | `server_commands`, `client`, `connection` | commands for a server, the HTTP client, and how it reaches the server |
 //! | `tokens` | creates, lists and revokes tokens; shows the audit log |
 //! | `state`, `state_load`, `offline_state` | reads stored state, and writes a savepoint from lines of JSON |
@@ -27,6 +27,7 @@ mod client;
 mod connection;
 mod dead_letters;
 mod execute;
+mod local_host;
 mod log_output;
 mod logs;
 mod new;

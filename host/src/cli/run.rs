@@ -4,7 +4,7 @@
 //! Must not use the HTTP API.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,21 +13,20 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::arguments::RunArgs;
-use super::pipeline_file::{PipelineFile, copy_component, push_components, read_pipeline_file};
+use super::local_host::{LocalHost, LocalHostOptions};
+use super::pipeline_file::{PipelineFile, push_components, read_pipeline_file};
 use super::print;
 use super::progress::{JobProgress, WarningPrinter, job_error};
 use super::signal::{second_stop_signal, stop_signal};
 use super::stale_components::stale_components;
-use crate::access::{AccessPolicy, NAMESPACE, SecretStore};
+use crate::access::{NAMESPACE, SecretStore};
 use crate::clock::{SharedClock, SystemClock};
-use crate::error::{Result, data_dir_failed, internal};
+use crate::error::Result;
 use crate::job::view::{JobDetail, JobStatus};
-use crate::job::{Host, HostOptions, INSTANCES_MAX, SHUTDOWN_TIME, Submission};
+use crate::job::{Host, Submission};
 use crate::sandbox::CodeCacheFolder;
 use crate::{state, stdio};
 
-/// Limit on the size of a component. It is larger than that for uploads, since local files are trusted more.
-const COMPONENT_BYTES_MAX: u64 = 1 << 30;
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The exit code that shells report for a process ended by Ctrl-C.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -36,36 +35,23 @@ const EXIT_INTERRUPTED: u8 = 130;
 pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode> {
     state::set_memory_limit(usize::try_from(args.state_memory.as_u64()).unwrap_or(usize::MAX));
     let file = read_pipeline_file(&args.pipeline)?;
-    let temporary =
-        tempfile::tempdir().map_err(|error| data_dir_failed(format!("cannot create a temporary folder: {error}")))?;
-    let runtime = Runtime::new().map_err(|error| internal(format!("cannot start the async runtime: {error}")))?;
     let clock = SystemClock::shared();
-    let policy = AccessPolicy::default().with_secrets(stored_secrets(args));
-    let secrets = policy.secrets().clone();
-    stdio::redact_stderr(move |text| secrets.redact(text).into_owned());
-    let host = Host::open(HostOptions {
-        data_dir: args.data_dir.clone().unwrap_or_else(|| temporary.path().to_path_buf()),
-        clock: clock.clone(),
-        component_bytes_max: COMPONENT_BYTES_MAX,
-        checkpoint_storage: None,
-        instances_max: INSTANCES_MAX,
-        limit_ceilings: Default::default(),
-        quotas: Default::default(),
-        shutdown_time: SHUTDOWN_TIME,
+    let local = LocalHost::open(LocalHostOptions {
+        data_dir: args.data_dir.clone(),
+        secrets: stored_secrets(args),
         compile_in: args.compile.compile_mode(),
         code_cache: code_cache(args),
-        policy,
-        runtime: runtime.handle().clone(),
     })?;
-    let interrupted = watch_stop_signals(&runtime);
+    let host = &local.host;
+    let interrupted = watch_stop_signals(&local.runtime);
     stale_components(&file).iter().for_each(|warning| stdio::tell(format_args!("warning: {warning}")));
-    let text = match push_components(&file, |path| push(&host, path, &interrupted)) {
+    let text = match push_components(&file, |path| local.push(path, &|| interrupted.load(Ordering::Relaxed))) {
         Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
         text => text?,
     };
-    let job = run_job(&host, args, &file, &text, &interrupted, clock)?;
+    let job = run_job(host, args, &file, &text, &interrupted, clock)?;
     if args.data_dir.is_none() {
-        warn_of_lost_letters(&host, &job.summary.id);
+        warn_of_lost_letters(host, &job.summary.id);
     }
     if json {
         print::json(&job)?;
@@ -165,13 +151,6 @@ fn run_job(
 fn has_lost_its_state(job: &JobDetail) -> bool {
     let code = job.failure.as_ref().map(|failure| failure.code.as_str());
     job.summary.status == JobStatus::Failed && code == Some("checkpoint-none-usable")
-}
-
-fn push(host: &Host, path: &Path, interrupted: &AtomicBool) -> Result<String> {
-    let mut upload = host.new_upload()?;
-    let digest = copy_component(path, upload.as_file_mut())?;
-    let component = host.add_component(upload, digest, None, &|| interrupted.load(Ordering::Relaxed));
-    Ok(component.map_err(|error| error.context(path.display()))?.sha256)
 }
 
 /// Shows progress until the job has ended. An interrupt cancels the job.

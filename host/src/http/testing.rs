@@ -18,8 +18,7 @@ use super::router::{ApiOptions, router_with};
 use super::server_phase::ServerPhase;
 use crate::auth::{AuditLog, NewToken, Role, TokenFile, TokenStore};
 use crate::clock::SystemClock;
-use crate::job::{HostOptions, INSTANCES_MAX, Namespaces, QuotaList, SHUTDOWN_TIME};
-use crate::sandbox::CompileMode;
+use crate::job::{HostOptions, Namespaces, QuotaList};
 
 const COMPONENT_BYTES_MAX: u64 = 1000;
 
@@ -67,18 +66,9 @@ impl TestServer {
     ) -> TestServer {
         let clock = SystemClock::shared();
         let options = HostOptions {
-            data_dir: dir.path().to_path_buf(),
             clock: clock.clone(),
             component_bytes_max: COMPONENT_BYTES_MAX,
-            checkpoint_storage: None,
-            instances_max: INSTANCES_MAX,
-            limit_ceilings: Default::default(),
-            quotas: Default::default(),
-            shutdown_time: SHUTDOWN_TIME,
-            compile_in: CompileMode::ThisProcess,
-            code_cache: None,
-            policy: Default::default(),
-            runtime: tokio::runtime::Handle::current(),
+            ..HostOptions::new(dir.path(), tokio::runtime::Handle::current())
         };
         let namespaces = Arc::new(Namespaces::open(options, QuotaList::default()).unwrap());
         let options = ApiOptions {

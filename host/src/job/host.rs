@@ -30,7 +30,7 @@ use super::view::{
 };
 use crate::access::AccessPolicy;
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, SystemClock};
 use crate::connector::ingest::IngestLogs;
 use crate::error::{self, Error, Result};
 use crate::model::LogLevel;
@@ -45,6 +45,9 @@ pub const INSTANCES_MAX: u32 = 1000;
 
 /// Default time that the last checkpoint of a job may take when the process ends.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
+
+/// Default limit on the size of a component. It is larger than that for uploads, since local files are trusted more.
+const LOCAL_COMPONENT_BYTES_MAX: u64 = 1 << 30;
 
 /// The options of a host.
 pub struct HostOptions {
@@ -74,6 +77,27 @@ pub struct HostOptions {
     /// The runtime for calls to checkpoint storage, and for nothing else. Callers block while they wait for its
     /// threads. On a runtime that also runs other blocking work, all threads could wait for each other.
     pub runtime: tokio::runtime::Handle,
+}
+
+impl HostOptions {
+    /// The options of a host whose pipelines may do what its user may, without limits but those of a process. It compiles
+    /// components itself.
+    pub fn new(data_dir: impl Into<PathBuf>, runtime: tokio::runtime::Handle) -> HostOptions {
+        HostOptions {
+            data_dir: data_dir.into(),
+            clock: SystemClock::shared(),
+            component_bytes_max: LOCAL_COMPONENT_BYTES_MAX,
+            checkpoint_storage: None,
+            instances_max: INSTANCES_MAX,
+            limit_ceilings: LimitCeilings::default(),
+            shutdown_time: SHUTDOWN_TIME,
+            compile_in: CompileMode::ThisProcess,
+            code_cache: None,
+            policy: AccessPolicy::default(),
+            quotas: Quotas::default(),
+            runtime,
+        }
+    }
 }
 
 /// A host of jobs. Clones share it. Its methods block on files, so that an async task must not call them directly.

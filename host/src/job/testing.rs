@@ -8,12 +8,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::host::{Host, HostOptions, INSTANCES_MAX};
+use super::host::{Host, HostOptions};
 use super::registry::Submission;
 use super::view::{JobDetail, SavepointView};
 use crate::access::AccessPolicy;
-use crate::clock::SystemClock;
-use crate::sandbox::CompileMode;
 
 /// A data folder that hosts are opened on, one after the other.
 pub struct TestHost {
@@ -35,18 +33,9 @@ impl TestHost {
     /// Opens a host whose pipelines may access what `policy` allows.
     pub fn open_with(&self, policy: AccessPolicy) -> Host {
         let options = HostOptions {
-            data_dir: self.folder.path().join("data"),
-            clock: SystemClock::shared(),
             component_bytes_max: 1 << 20,
-            checkpoint_storage: None,
-            instances_max: INSTANCES_MAX,
-            limit_ceilings: Default::default(),
-            quotas: Default::default(),
-            shutdown_time: crate::job::SHUTDOWN_TIME,
-            compile_in: CompileMode::ThisProcess,
-            code_cache: None,
             policy,
-            runtime: self.runtime.handle().clone(),
+            ..HostOptions::new(self.folder.path().join("data"), self.runtime.handle().clone())
         };
         Host::open(options).unwrap()
     }

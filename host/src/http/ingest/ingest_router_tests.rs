@@ -16,8 +16,7 @@ use super::ingest_router::ingest_router_with;
 use crate::auth::{NewToken, Role, TokenFile, TokenStore};
 use crate::clock::ManualClock;
 use crate::http::body::{BodyTimeouts, read_body};
-use crate::job::{Host, HostOptions, INSTANCES_MAX, Namespaces, QuotaList, SHUTDOWN_TIME, Submission};
-use crate::sandbox::CompileMode;
+use crate::job::{Host, HostOptions, Namespaces, QuotaList, Submission};
 
 struct IngestTestServer {
     router: Router,
@@ -40,18 +39,9 @@ impl IngestTestServer {
         let clock = Arc::new(ManualClock::default());
         let tokens = TokenStore::open(TokenFile::of_data_dir(dir.path()), clock.clone());
         let options = HostOptions {
-            data_dir: dir.path().to_path_buf(),
             clock,
             component_bytes_max: 1000,
-            checkpoint_storage: None,
-            instances_max: INSTANCES_MAX,
-            shutdown_time: SHUTDOWN_TIME,
-            limit_ceilings: Default::default(),
-            quotas: Default::default(),
-            compile_in: CompileMode::ThisProcess,
-            code_cache: None,
-            policy: Default::default(),
-            runtime: tokio::runtime::Handle::current(),
+            ..HostOptions::new(dir.path(), tokio::runtime::Handle::current())
         };
         let namespaces = Arc::new(Namespaces::open(options, QuotaList::default()).unwrap());
         let host = namespaces.default_host().clone();

@@ -221,20 +221,7 @@ mod tests {
     }
 
     fn event(message: &str) -> JobEvent {
-        JobEvent {
-            number: 0,
-            at_ms: 0,
-            kind: JobEventKind::Warning,
-            message: message.to_owned(),
-            status: None,
-            attempt: None,
-            code: None,
-            operator: None,
-            subtask: None,
-            checkpoint: None,
-            duration_ms: None,
-            bytes: None,
-        }
+        JobEvent::new(JobEventKind::Warning, message)
     }
 
     fn numbers(page: &JobEventPage) -> Vec<u64> {

@@ -18,23 +18,6 @@ fn key_of(failure: &PastFailure) -> (i64, u32, String) {
     (failure.at_ms, failure.attempt, failure.code.clone())
 }
 
-fn event(kind: JobEventKind, message: impl Into<String>) -> JobEvent {
-    JobEvent {
-        number: 0,
-        at_ms: 0,
-        kind,
-        message: message.into(),
-        status: None,
-        attempt: None,
-        code: None,
-        operator: None,
-        subtask: None,
-        checkpoint: None,
-        duration_ms: None,
-        bytes: None,
-    }
-}
-
 impl RecordMarks {
     /// Takes the marks of a record.
     pub fn of(record: &JobRecord) -> RecordMarks {
@@ -57,17 +40,17 @@ impl RecordMarks {
                 code: Some(failure.code.clone()),
                 operator: failure.operator.clone(),
                 subtask: failure.subtask,
-                ..event(JobEventKind::Failure, format!("{}: {}", failure.outcome.as_str(), failure.message))
+                ..JobEvent::new(JobEventKind::Failure, format!("{}: {}", failure.outcome.as_str(), failure.message))
             });
         }
         if record.stop.is_some() && !self.has_stop {
-            events.push(event(JobEventKind::StopRequested, "a stop with a savepoint was requested"));
+            events.push(JobEvent::new(JobEventKind::StopRequested, "a stop with a savepoint was requested"));
         }
         let warnings = record.warnings.iter().skip(self.warnings);
-        events.extend(warnings.map(|warning| event(JobEventKind::Warning, warning.clone())));
+        events.extend(warnings.map(|warning| JobEvent::new(JobEventKind::Warning, warning.clone())));
         if record.attempts > self.attempts {
             let message = format!("attempt {} begins", record.attempts);
-            events.push(JobEvent { attempt: Some(record.attempts), ..event(JobEventKind::Attempt, message) });
+            events.push(JobEvent { attempt: Some(record.attempts), ..JobEvent::new(JobEventKind::Attempt, message) });
         }
         if record.status != self.status {
             events.push(self.status_event(record));
@@ -76,7 +59,7 @@ impl RecordMarks {
     }
 
     fn status_event(&self, record: &JobRecord) -> JobEvent {
-        let mut changed = event(JobEventKind::Status, "");
+        let mut changed = JobEvent::new(JobEventKind::Status, "");
         changed.status = Some(record.status);
         changed.message = match (record.status, record.restored_checkpoint) {
             (JobStatus::Created, _) if self.has_ever_run => "resumed by a new process".to_owned(),
@@ -101,7 +84,7 @@ impl RecordMarks {
 
 /// Returns the first event of a job.
 pub fn created_event() -> JobEvent {
-    JobEvent { status: Some(JobStatus::Created), ..event(JobEventKind::Status, "created") }
+    JobEvent { status: Some(JobStatus::Created), ..JobEvent::new(JobEventKind::Status, "created") }
 }
 
 /// Returns the event of a checkpoint that has ended.
@@ -121,7 +104,7 @@ pub fn checkpoint_event(checkpoint: &CheckpointSummary) -> Option<JobEvent> {
         checkpoint: Some(checkpoint.id),
         duration_ms: checkpoint.duration_ms,
         bytes: is_complete.then_some(checkpoint.total.bytes),
-        ..event(kind, message)
+        ..JobEvent::new(kind, message)
     })
 }
 

@@ -87,6 +87,26 @@ pub struct JobEvent {
     pub bytes: Option<u64>,
 }
 
+impl JobEvent {
+    /// An event without details. The history gives it its number and its time.
+    pub fn new(kind: JobEventKind, message: impl Into<String>) -> JobEvent {
+        JobEvent {
+            number: 0,
+            at_ms: 0,
+            kind,
+            message: message.into(),
+            status: None,
+            attempt: None,
+            code: None,
+            operator: None,
+            subtask: None,
+            checkpoint: None,
+            duration_ms: None,
+            bytes: None,
+        }
+    }
+}
+
 /// A part of the history of a job.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct JobEventPage {
