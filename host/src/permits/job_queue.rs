@@ -128,6 +128,11 @@ impl<T> JobQueues<T> {
         self.jobs.get(&job).map_or(0, |job| job.used_until(now_ns))
     }
 
+    /// Returns whether a thread of a job waits for a permit.
+    pub(super) fn has_waiting(&self, job: u64) -> bool {
+        self.jobs.get(&job).is_some_and(|job| !job.waiting.is_empty())
+    }
+
     /// Takes the first waiting thread of a job.
     pub(super) fn take_first(&mut self, job: u64) -> Option<Arc<T>> {
         self.jobs.get_mut(&job)?.waiting.pop_front()

@@ -13,8 +13,8 @@
 //! - A job alone is not limited: all of its threads hold permits. Entering, waiting and checking cost a few atomic operations.
 //! - The pool is *contended* once threads of two jobs want more permits than there are. Then the job that has used the least
 //!   processor time gets the next free permit, whatever its number of threads. Its threads take turns.
-//! - A thread gives its permit back when its slice is over and another job has used less. It checks between two steps, and within a
-//!   guest call at each tick of the engine.
+//! - A thread gives its permit back when its slice is over and another job has used less. After 10 ms it hands it to the next thread of its
+//!   own job, whichever job has used less. It checks between two steps, and within a guest call at each tick of the engine.
 //! - A job is also charged for what its threads make the system do on other processors: the interrupts when an instance is replaced.
 //! - A thread that does not check for 50 ms is blocked by something else, such as a disk. Another thread then gets its permit. It also does
 //!   if the thread computes for that long, but only as many threads as there are permits may go on without one.

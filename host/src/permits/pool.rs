@@ -53,6 +53,15 @@ const QUEUED: u8 = 2;
 /// The thread works without a permit, because another one got it while this thread was stuck.
 const REVOKED: u8 = 3;
 
+/// Who gets the permit of a thread that gives way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heir {
+    /// The next thread of the same job.
+    OwnJob,
+    /// The job that has used the least.
+    AnyJob,
+}
+
 /// The permits of a process. Clones share them.
 #[derive(Clone)]
 pub struct PermitPool {
@@ -377,27 +386,35 @@ impl PermitHolder {
         if !pool.is_contended.load(Ordering::SeqCst) {
             return;
         }
+        let mut heir = Heir::AnyJob;
         if self.state.load(Ordering::SeqCst) == HELD {
             self.charge(&mut decisions, now_ns);
-            if !self.must_yield(&decisions, now_ns, in_slice_ns) {
-                return;
-            }
+            let Some(due) = self.due_heir(&decisions, now_ns, in_slice_ns) else { return };
+            heir = due;
         }
-        let has_given = self.give_back(&mut decisions, now_ns);
+        let mut has_given = self.give_back(&mut decisions, now_ns);
+        if heir == Heir::OwnJob {
+            pool.grant(&mut decisions, self.job, now_ns, Some(self));
+            has_given = false;
+        }
         self.queue(decisions, now_ns, has_given);
     }
 
-    fn must_yield(&self, decisions: &Decisions, now_ns: u64, in_slice_ns: u64) -> bool {
+    /// Returns who should get the permit of this thread now, or `None` if it keeps it.
+    ///
+    /// The threads of a job take turns also while another job comes next: two jobs that have used nearly the same need not exchange
+    /// permits for a long time.
+    fn due_heir(&self, decisions: &Decisions, now_ns: u64, in_slice_ns: u64) -> Option<Heir> {
         let pool = self.pool();
         if pool.running.load(Ordering::SeqCst) > pool.capacity {
-            return true;
+            return Some(Heir::AnyJob);
         }
-        let Some(next) = decisions.queues.next_job(now_ns) else { return false };
-        if next.job == self.job {
-            return in_slice_ns >= SLICE_OWN_JOB_NS;
-        }
+        let next = decisions.queues.next_job(now_ns)?;
         let margin_ns = if next.running < self.running().load(Ordering::SeqCst) { MARGIN_NS } else { LEVEL_MARGIN_NS };
-        next.used_ns.saturating_add(margin_ns) < decisions.queues.used_ns(self.job, now_ns)
+        if next.job != self.job && next.used_ns.saturating_add(margin_ns) < decisions.queues.used_ns(self.job, now_ns) {
+            return Some(Heir::AnyJob);
+        }
+        (in_slice_ns >= SLICE_OWN_JOB_NS && decisions.queues.has_waiting(self.job)).then_some(Heir::OwnJob)
     }
 
     /// Waits in the queue of the job, after giving a permit back if `has_given`. Returns with a permit, or without one if the attempt is

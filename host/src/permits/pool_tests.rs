@@ -1,5 +1,6 @@
 //! Scenarios of the pool: each thread of a subtask does what the test tells it, on a clock that the test moves.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -241,6 +242,43 @@ fn a_job_with_many_threads_gets_no_more_than_one_with_a_single_thread() {
     alone.leave();
     threads[1].is_done();
     fixture.end(threads);
+}
+
+/// Both jobs have used the same, so that neither gives a permit to the other, and the first one always comes next.
+#[test]
+fn the_threads_of_a_job_take_turns_whichever_job_comes_next() {
+    let fixture = Fixture::new(2);
+    let shares = [fixture.pool.share_of("one"), fixture.pool.share_of("other")];
+    let mut running = shares.each_ref().map(|share| fixture.start(share));
+    running.iter().for_each(TestSubtask::is_done);
+    let mut waiting = shares.each_ref().map(|share| {
+        let start = |_| {
+            let thread = fixture.start(share);
+            thread.waits();
+            thread
+        };
+        (0..3).map(start).collect::<VecDeque<_>>()
+    });
+    // All four threads of each job have had the permit after three turns.
+    let mut now_ms = 1000;
+    for turn in 0..6 {
+        now_ms += 6;
+        fixture.clock.set_ms(now_ms);
+        for (running, waiting) in running.iter_mut().zip(&mut waiting) {
+            running.tell(Order::Check);
+            if turn % 2 == 0 {
+                running.is_done();
+                continue;
+            }
+            // The slice of 10 ms is over.
+            let next = waiting.pop_front().unwrap();
+            next.is_done();
+            running.waits();
+            waiting.push_back(std::mem::replace(running, next));
+            assert_eq!(fixture.pool.running(), 2);
+        }
+    }
+    fixture.end(running.into_iter().chain(waiting.into_iter().flatten()));
 }
 
 #[test]
