@@ -27,15 +27,16 @@ impl CallItems<'_> {
         }
     }
 
-    /// Returns the timestamp that the outputs of an item inherit. The item must exist.
-    fn timestamp_of(&self, item: usize) -> i64 {
+    /// Returns the timestamps that outputs inherit from the items `origins`, which must exist.
+    fn timestamps_of(&self, origins: &[u32]) -> Vec<i64> {
+        let items = origins.iter().map(|origin| *origin as usize);
         match self {
-            CallItems::Times(times) => times[item],
-            CallItems::Windows(windows) => windows.last_ms(item),
+            CallItems::Times(times) => items.map(|item| times[item]).collect(),
+            CallItems::Windows(windows) => items.map(|item| windows.last_ms(item)).collect(),
             CallItems::Pairs(pairs) => {
                 let [left, right] = [&pairs.left, &pairs.right];
-                let time = |side: &PairSide| side.timestamps[side.value_of[item] as usize];
-                time(left).max(time(right))
+                let time = |side: &PairSide, item: usize| side.timestamps[side.value_of[item] as usize];
+                items.map(|item| time(left, item).max(time(right, item))).collect()
             }
         }
     }
@@ -105,7 +106,7 @@ fn check_output(
         },
         types::TimestampsResult::Inherited => {
             of_every_record("origins, which inherited timestamps need", origins.len())?;
-            origins.iter().map(|origin| items.timestamp_of(*origin as usize)).collect()
+            items.timestamps_of(&origins)
         }
     };
     of_every_record("timestamps", timestamps.len())?;
