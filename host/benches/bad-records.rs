@@ -2,8 +2,8 @@
 //!
 //! One server reads a file in which every record is bad, with a function of `tests/guests/repairable` that returns an error for each, and a
 //! checkpoint each second. Variant `skip` drops the records, `dead-letter` keeps them as letters of the host, which name file and line of
-//! each. In both, a neighbour job of the same parallelism runs beside it: a generator without a rate, and the same function on good
-//! records. Its share is its records per second beside the bad job, divided by half of those that it reaches alone.
+//! each. In both, a neighbour runs beside it that could use all cores: a generator without a rate, and the same function on good records,
+//! with one subtask per core. Its share is its records per second beside the bad job, divided by half of those that it reaches alone.
 //!
 //! A third run is killed in the middle, and afterwards must have one letter for each record. Then a repaired version of the function
 //! takes the job over and replays the letters: none may be left, and the sink must have each record once.
@@ -147,11 +147,12 @@ impl Bench {
     }
 
     fn neighbour(&self) -> String {
-        let id = self.submit(
-            "name = \"neighbour\"\n[checkpoint]\ninterval = \"1s\"\n[source.good]\nconnector = \"generator\"\ntemplate = \"{key},{n}\"\n\
-             [operator.check]\ninput = \"good\"\ncomponent = \"repairable@1\"\nfunction = \"check\"\n\
-             [sink.drop]\ninput = \"check\"\nconnector = \"blackhole\"\n",
-        );
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        let id = self.submit(&format!(
+            "name = \"neighbour\"\nparallelism = {cores}\n[checkpoint]\ninterval = \"1s\"\n[source.good]\nconnector = \"generator\"\n\
+             template = \"{{key}},{{n}}\"\n[operator.check]\ninput = \"good\"\ncomponent = \"repairable@1\"\nfunction = \"check\"\n\
+             [sink.drop]\ninput = \"check\"\nconnector = \"blackhole\"\n"
+        ));
         self.wait("the neighbour reads", || self.records_in(&id) > 0);
         id
     }

@@ -9,8 +9,9 @@
 //!   subtasks. A stop is heard once the job shows it; SIGTERM once the server accepts no connection.
 //! - `fairness`: the throughput of a job with a function and a keyed function, two subtasks each, alone and beside a job whose function
 //!   loops. `neighbour_fair_share_N` is its part of half of its throughput alone, beside N looping subtasks.
-//! - `regions`: a job of two regions. `region_untouched_share` is the throughput of one while the other fails on each of its records and
-//!   restarts, divided by its throughput while the other works. `region_restarts_per_s` tells how often that is.
+//! - `regions`: a job of two regions. One computes as fast as it can. The other gets five records per second, and in every second period
+//!   it fails on each of them and restarts. `other_region_ratio` is the throughput of the first region in those periods, divided by its
+//!   throughput in the periods before and after: the median of the rounds. `other_region_faults_per_s` tells how often the other one fails.
 //!
 //! Prints a table and writes `faults.json` into `COFFERDAM_BENCH_DIR`.
 
@@ -20,8 +21,11 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +36,7 @@ use cofferdam::pipeline::{FaultPolicy, GuestLimits};
 use cofferdam::sandbox::{Component, Instance, Sandbox, SandboxOptions};
 use cofferdam::turn::FIRST_INPUT;
 use cofferdam_tests::{Server, wait_until};
+use serde_json::Value;
 use support::{COFFERDAM, Metrics, Options, component, median, quantile_of, rounded, scratch, write_report};
 
 /// A step that takes longer has failed.
@@ -141,7 +146,7 @@ fn neighbour(name: &str) -> String {
     )
 }
 
-fn wait_for(server: &Server, job: &str, what: &str, condition: impl Fn(&serde_json::Value) -> bool) {
+fn wait_for(server: &Server, job: &str, what: &str, condition: impl Fn(&Value) -> bool) {
     let found = wait_until(what, PATIENCE, || {
         let job = server.api.job(job)?;
         Ok(condition(&job).then_some(()))
@@ -149,17 +154,17 @@ fn wait_for(server: &Server, job: &str, what: &str, condition: impl Fn(&serde_js
     found.unwrap_or_else(|error| panic!("{error:#}"));
 }
 
-fn runs(job: &serde_json::Value) -> bool {
+fn runs(job: &Value) -> bool {
     job["status"] == "RUNNING" && job["records_in"].as_u64().unwrap_or(0) > 0
 }
 
 /// A job whose function loops on its first batch shows no record for a long time.
-fn has_started(job: &serde_json::Value) -> bool {
+fn has_started(job: &Value) -> bool {
     job["status"] == "RUNNING"
 }
 
 /// Milliseconds from a command until `heard` is true.
-fn heard_ms(server: &Server, job: &str, command: &str, heard: impl Fn(&serde_json::Value) -> bool) -> f64 {
+fn heard_ms(server: &Server, job: &str, command: &str, heard: impl Fn(&Value) -> bool) -> f64 {
     let start = Instant::now();
     let answer = server.api.post(&format!("/v1/jobs/{job}/{command}"), "application/json", b"{}");
     answer.and_then(|answer| answer.ok()).unwrap_or_else(|error| panic!("{command}: {error:#}"));
@@ -170,7 +175,7 @@ fn heard_ms(server: &Server, job: &str, command: &str, heard: impl Fn(&serde_jso
     start.elapsed().as_secs_f64() * 1e3
 }
 
-fn is_canceled(job: &serde_json::Value) -> bool {
+fn is_canceled(job: &Value) -> bool {
     job["status"] == "CANCELED"
 }
 
@@ -178,7 +183,7 @@ fn commands(metrics: &mut Metrics) {
     let (server, folder) = start("faults-commands");
     let mut states: Vec<(&str, f64)> = Vec::new();
     {
-        let mut cancel = |state: &'static str, pipeline: &str, ready: &dyn Fn(&serde_json::Value) -> bool| {
+        let mut cancel = |state: &'static str, pipeline: &str, ready: &dyn Fn(&Value) -> bool| {
             let job = server.api.submit_ok(pipeline).expect("the job is accepted");
             wait_for(&server, &job, state, ready);
             states.push((state, heard_ms(&server, &job, "cancel", is_canceled)));
@@ -322,51 +327,100 @@ fn fairness(seconds: Duration, rounds: u64, metrics: &mut Metrics) {
 
 // Regions.
 
+/// Interval of the records of the region that fails.
+const RECORD_INTERVAL: Duration = Duration::from_millis(200);
+
 /// A region with a function and a keyed function, and a region whose function traps on a record that begins with `!`.
-fn two_regions(name: &str, mark: &str) -> String {
+fn two_regions(address: SocketAddr) -> String {
     format!(
-        "name = \"{name}\"\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 10000\ndelay = \"20ms\"\n\
+        "name = \"regions\"\n[restart]\nstrategy = \"fixed-delay\"\nattempts = 10000\ndelay = \"20ms\"\n\
          [source.ticks]\nconnector = \"generator\"\ntemplate = \"{{key}},{{n}}\"\n\
          [operator.forward]\ninput = \"ticks\"\ncomponent = \"relay@1\"\nfunction = \"forward\"\n\
          [operator.count]\ninput = \"forward\"\nkey = \"emitted\"\ncomponent = \"relay@1\"\nfunction = \"count\"\n\
          [sink.drop]\ninput = \"count\"\nconnector = \"blackhole\"\n\
-         [source.other]\nconnector = \"generator\"\ntemplate = \"{mark}{{n}}\"\nrate = 20\n\
+         [source.other]\nconnector = \"socket\"\naddress = \"{address}\"\n\
          [operator.trap]\ninput = \"other\"\ncomponent = \"misbehaving@1\"\nfunction = \"trap\"\n\
          [sink.other-drop]\ninput = \"trap\"\nconnector = \"blackhole\"\n"
     )
 }
 
+/// Sends a record at each interval over the newest connection. No two records are the same, because a job ends if a record fails again.
+struct Feeder {
+    address: SocketAddr,
+    /// Whether the records are bad.
+    is_bad: Arc<AtomicBool>,
+}
+
+impl Feeder {
+    /// Feeds on a thread of its own until the process ends.
+    fn start() -> Feeder {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        listener.set_nonblocking(true).expect("a listener can be asked without waiting");
+        let address = listener.local_addr().expect("the listener has an address");
+        let is_bad = Arc::<AtomicBool>::default();
+        let bad = is_bad.clone();
+        thread::spawn(move || {
+            let mut connection = None;
+            for number in 0_u64.. {
+                while let Ok((accepted, _)) = listener.accept() {
+                    connection = Some(accepted);
+                }
+                let mark = if bad.load(Ordering::Relaxed) { "!" } else { "" };
+                if let Some(connection) = &mut connection {
+                    // A region that has failed has closed its connection.
+                    let _ = connection.write_all(format!("{mark}{number}\n").as_bytes());
+                }
+                thread::sleep(RECORD_INTERVAL);
+            }
+        });
+        Feeder { address, is_bad }
+    }
+}
+
+/// One job runs all the time, so that rounds differ in the faults alone.
 fn regions(seconds: Duration, rounds: u64, metrics: &mut Metrics) {
     let (server, folder) = start("faults-regions");
-    let measure = |name: &str, mark: &str| {
-        let job = server.api.submit_ok(&two_regions(name, mark)).expect("the job is accepted");
-        wait_for(&server, &job, "the first region runs", |job| counted(job) > 0.0);
-        thread::sleep(Duration::from_secs(2));
+    let feeder = Feeder::start();
+    let job = server.api.submit_ok(&two_regions(feeder.address)).expect("the job is accepted");
+    let fed = |job: &Value| node(job, "trap")["records_in"].as_u64().unwrap_or(0) > 0;
+    wait_for(&server, &job, "both regions run", |job| counted(job) > 0.0 && fed(job));
+    let measure = |is_bad: bool| {
+        feeder.is_bad.store(is_bad, Ordering::Relaxed);
+        thread::sleep(Duration::from_secs(1));
         let restarts = || server.api.job(&job).expect("the job exists")["restarts"].as_f64().unwrap_or(0.0);
         let before = restarts();
         let records = throughput_in(&server, &job, seconds, &["RUNNING", "RESTARTING"]);
-        let restarted = (restarts() - before) / seconds.as_secs_f64();
-        heard_ms(&server, &job, "cancel", is_canceled);
-        (records, restarted)
+        (records, (restarts() - before) / seconds.as_secs_f64())
     };
-    let (mut shares, mut restarts) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        let (calm, _) = measure(&format!("calm-{round}"), "");
-        let (restless, restarted) = measure(&format!("restless-{round}"), "!");
-        assert!(restarted > 0.0, "the other region does not restart");
-        shares.push(restless / calm);
-        restarts.push(restarted);
+    let (mut before, _) = measure(false);
+    let (mut calm, mut ratios, mut faults) = (vec![before], Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let (restless, faults_per_s) = measure(true);
+        let (after, none) = measure(false);
+        assert_eq!(none, 0.0, "the other region restarts without faults");
+        ratios.push(restless / f64::midpoint(before, after));
+        faults.push(faults_per_s);
+        calm.push(after);
+        before = after;
     }
-    show(metrics, "region_restarts_per_s", median(&restarts), 1);
-    show(metrics, "region_untouched_share", median(&shares), 3);
+    let shown = server.api.job(&job).expect("the job exists");
+    assert_eq!(node(&shown, "count")["attempt"], 1, "only the region that failed has restarted: {shown}");
+    show(metrics, "region_records_per_s", median(&calm), 0);
+    show(metrics, "other_region_faults_per_s", median(&faults), 1);
+    show(metrics, "other_region_ratio", median(&ratios), 3);
+    show(metrics, "other_region_ratio_min", ratios.iter().copied().fold(f64::MAX, f64::min), 3);
     drop(server);
     let _ = fs::remove_dir_all(&folder);
 }
 
+fn node<'a>(job: &'a Value, id: &str) -> &'a Value {
+    let mut nodes = job["operators"].as_array().into_iter().flatten();
+    nodes.find(|node| node["id"] == id).unwrap_or(&Value::Null)
+}
+
 /// Records that the keyed function of a job has taken.
-fn counted(job: &serde_json::Value) -> f64 {
-    let operators = job["operators"].as_array().into_iter().flatten();
-    operators.filter(|node| node["id"] == "count").filter_map(|node| node["records_in"].as_f64()).sum()
+fn counted(job: &Value) -> f64 {
+    node(job, "count")["records_in"].as_f64().unwrap_or(0.0)
 }
 
 /// Records per second that the keyed function of a job takes.

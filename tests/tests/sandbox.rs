@@ -252,10 +252,17 @@ fn pipeline(dir: &Path, name: &str, component: &str, function: &str, input: &str
 }
 
 /// A counter of the function's operator, or 0 before the job has any.
-fn count(job: &Value, name: &str) -> u64 {
+/// Returns the operator `act` of a job, or null before the job shows it.
+fn operator(job: &Value) -> &Value {
     let operators = job["operators"].as_array().unwrap();
-    let operator = operators.iter().find(|operator| operator["id"] == "act");
-    operator.map_or(0, |operator| operator[name].as_u64().unwrap())
+    operators.iter().find(|operator| operator["id"] == "act").unwrap_or(&Value::Null)
+}
+
+fn count(job: &Value, name: &str) -> u64 {
+    match operator(job) {
+        Value::Null => 0,
+        operator => operator[name].as_u64().unwrap(),
+    }
 }
 
 #[test]
@@ -295,6 +302,42 @@ fn jobs_that_loop_cost_no_other_job_a_record() {
     assert_eq!(count(&job, "faults"), 0, "{job}");
     server.api.post(&format!("/v1/jobs/{loops}/cancel"), "application/json", b"").unwrap().ok().unwrap();
     server.api.wait_for(&loops, "CANCELED").unwrap();
+}
+
+/// Another job wants all cores, so that no subtask gets a core for long.
+#[test]
+fn all_subtasks_of_a_job_that_loops_start_and_end_in_their_own_fault() {
+    const SUBTASKS: u64 = 64;
+    let (server, _) = start("wide-loops", &[]);
+    let api = &server.api;
+    api.push(&component("misbehaving"), Some("misbehaving@1")).unwrap().ok().unwrap();
+    let submit = |name: &str, parallelism: u64, source: &str, act: &str| {
+        let pipeline = format!(
+            "name = \"{name}\"\nparallelism = {parallelism}\n[source.in]\nconnector = \"generator\"\n{source}\n\
+             [operator.act]\ninput = \"in\"\ncomponent = \"misbehaving@1\"\non_fault = \"skip\"\n{act}\n\
+             [sink.out]\ninput = \"act\"\nconnector = \"blackhole\"\n"
+        );
+        api.submit_ok(&pipeline).unwrap()
+    };
+    let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
+    let busy = submit("busy", cores, "", "function = \"echo\"");
+    wait_until("the other job works", TIMEOUT, || Ok((count(&api.job(&busy)?, "records_out") > 0).then_some(())))
+        .unwrap();
+    // A subtask that runs never waits.
+    let endless = "function = \"loop\"\nlimits = { deadline = \"1h\" }";
+    let endless = submit("endless", SUBTASKS, "template = \"!{n}\"", endless);
+    api.wait_for(&endless, "RUNNING").unwrap();
+    api.post(&format!("/v1/jobs/{endless}/cancel"), "application/json", b"").unwrap().ok().unwrap();
+    api.wait_for(&endless, "CANCELED").unwrap();
+    // One record for each subtask.
+    let source = format!("template = \"!{{n}}\"\nrecords = {SUBTASKS}");
+    let ending = submit("ending", SUBTASKS, &source, "function = \"loop\"\nlimits = { deadline = \"20ms\" }");
+    let ended = api.wait_for(&ending, "FINISHED").unwrap();
+    assert_eq!((count(&ended, "faults"), count(&ended, "records_skipped")), (SUBTASKS, SUBTASKS), "{ended}");
+    assert_eq!(operator(&ended)["faults_by_code"], serde_json::json!({ "deadline-exceeded": SUBTASKS }), "{ended}");
+    let busy = api.job(&busy).unwrap();
+    assert_eq!((busy["status"].as_str(), busy["restarts"].as_u64()), (Some("RUNNING"), Some(0)), "{busy}");
+    assert_eq!(count(&busy, "faults"), 0, "{busy}");
 }
 
 #[test]
