@@ -25,6 +25,9 @@ pub struct ProblemBody {
     /// The place in the pipeline file that the error is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<ProblemLocation>,
+    /// Identifies the request in the log of the server. Also in the header `x-request-id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// A place in the pipeline file.
@@ -48,6 +51,7 @@ impl ProblemBody {
             code: error.code.to_string(),
             detail: error.message,
             hint: error.hint,
+            request_id: None,
             location: error.location.map(|location| ProblemLocation {
                 file: location.file,
                 line: location.line,

@@ -1,4 +1,4 @@
-//! Exit codes, and errors as problem documents.
+//! Exit codes, errors as problem documents, and what `doctor` finds.
 
 use std::fs;
 use std::path::Path;
@@ -79,6 +79,35 @@ fn each_kind_of_failure_has_its_exit_code_and_its_problem_document() {
     assert_eq!(usage.status.code(), Some(2));
     let completions = cofferdam(&dir, &base, &["completions", "bash"]);
     assert!(completions.status.success() && String::from_utf8_lossy(&completions.stdout).contains("dead-letter"));
+}
+
+#[test]
+fn doctor_names_what_is_missing_and_what_to_do() {
+    let (server, dir) = Server::start_fresh("doctor").unwrap();
+    let base = server.api.base().to_owned();
+    let address = base.strip_prefix("http://").unwrap();
+    let output = cofferdam(&dir, &base, &["--json", "doctor", "--data-dir", "data", "--listen", address]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // The limits of the machine that runs this test are its own.
+    let code = if report["failed"] == true { 6 } else { 0 };
+    assert_eq!(output.status.code(), Some(code), "{report}");
+    let findings = report["findings"].as_array().unwrap();
+    for check in ["compiled code", "clock", "server", "server clock", "token", "address"] {
+        let of_check = findings.iter().find(|finding| finding["check"] == check);
+        assert_eq!(of_check.unwrap_or_else(|| panic!("{check}: {report}"))["verdict"], "ok", "{report}");
+    }
+    for finding in findings.iter().filter(|finding| finding["verdict"] != "ok") {
+        assert!(finding["remedy"].is_string(), "{finding}");
+    }
+
+    let output =
+        cofferdam(&dir, "http://127.0.0.1:1", &["doctor", "--data-dir", "/proc/self/none", "--listen", address]);
+    assert_eq!(output.status.code(), Some(6));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.lines().all(|line| ["ok  ", "warn", "fail"].contains(&&line[..4])), "{text}");
+    for failed in ["fail  data folder ", "fail  server  ", "fail  address  "] {
+        assert!(text.lines().any(|line| line.starts_with(failed) && line.contains("; ")), "{failed}: {text}");
+    }
 }
 
 #[test]

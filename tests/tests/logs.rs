@@ -179,9 +179,20 @@ fn await_lines(api: &Api, job: &str, what: &str, is_expected: impl Fn(&Value) ->
     .unwrap();
 }
 
+/// Checks that an event on another thread names its request, which the audit log has as well.
+fn check_request_of_log(api: &Api, dir: &Path) {
+    let log = fs::read_to_string(dir.join("server.log")).unwrap();
+    let line = log.lines().find(|line| line.contains("the level of the operator's log lines was set")).unwrap();
+    let id = line.split_once("request{request_id=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let id = id.unwrap_or_else(|| panic!("no request in {line}")).0;
+    let page = api.get("/v1/audit").unwrap().ok().unwrap();
+    let entry = page["entries"].as_array().unwrap().iter().find(|entry| entry["request_id"] == id);
+    assert_eq!(entry.unwrap_or_else(|| panic!("no {id} in {page}"))["method"], "PUT");
+}
+
 #[test]
 fn the_level_of_a_function_is_set_while_it_runs() {
-    let (server, _) = Server::start_fresh("logs-level").unwrap();
+    let (server, dir) = Server::start_fresh("logs-level").unwrap();
     let api = &server.api;
     push(api, "printing");
     let job = api.submit_ok(&printing("levels", "rate = 20", "log = \"off\"")).unwrap();
@@ -205,6 +216,7 @@ fn the_level_of_a_function_is_set_while_it_runs() {
     assert!(lines.iter().all(|line| line["level"] == "warn" && line["subtask"] == 0), "{lines:?}");
     assert_eq!(operator(&api.job(&job).unwrap())["log_level"], "warn");
     assert!(cofferdam(api, &["log-level", "levels", "act"]).contains("act: warn (set"));
+    check_request_of_log(api, &dir);
     assert!(cofferdam(api, &["log-level", "levels", "act", "default"]).contains("act: off (as"));
     assert_eq!(api.get(&path).unwrap().ok().unwrap(), json!({"operator": "act", "level": "off", "is_set": false}));
     for (path, body, code) in [

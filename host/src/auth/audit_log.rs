@@ -24,7 +24,7 @@ const FILES_MAX: usize = 16;
 /// One change or refusal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
-    /// Identifies the request. It is in the header `x-request-id` of the answer.
+    /// Identifies the request. It is in the header `x-request-id` of the answer. A client may have chosen it.
     pub request_id: String,
     /// Id of the token, if the request had a valid one.
     pub token: Option<String>,
@@ -107,7 +107,7 @@ impl AuditLog {
         let mut newest = self.newest.lock();
         let stored = StoredAuditEntry { number: newest.next, at_ms: self.clock.wall_ms(), entry };
         if let Err(error) = self.write(&mut newest, &stored) {
-            tracing::error!(request = %stored.entry.request_id, "cannot write to the audit log: {error}");
+            tracing::error!(request_id = %stored.entry.request_id, "cannot write to the audit log: {error}");
         }
     }
 

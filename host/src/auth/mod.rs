@@ -26,7 +26,7 @@ mod auth_tests;
 pub use audit_log::{AuditEntry, AuditLog, AuditPage, StoredAuditEntry};
 pub use failed_attempts::FailedAttempts;
 pub use namespace::{DEFAULT_NAMESPACE, NamespaceScope, check_namespace_name};
-pub use role::{Caller, Role};
+pub use role::{Caller, CallerView, Role};
 pub use token::{CreatedToken, NewToken, TokenView};
 pub use token_file::TokenFile;
 pub use token_store::TokenStore;

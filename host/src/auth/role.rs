@@ -61,12 +61,36 @@ pub struct Caller {
     pub role: Role,
     /// The namespaces that the caller may use.
     pub scope: NamespaceScope,
+    /// When the token ends, in milliseconds since the Unix epoch, if it does.
+    pub expires_at_ms: Option<i64>,
+}
+
+/// The caller of a request, as it is shown to itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallerView {
+    /// Id of the token. `null` on a server without tokens.
+    pub token: Option<String>,
+    /// Name of the token.
+    pub token_name: Option<String>,
+    /// What the caller may do.
+    pub role: Role,
+    /// The namespace that the caller may use, or `*` for all.
+    pub namespace: String,
+    /// When the token ends, in milliseconds since the Unix epoch, if it does.
+    pub expires_at_ms: Option<i64>,
 }
 
 impl Caller {
     /// Returns the caller of a server without tokens, who may do everything.
     pub fn without_token() -> Caller {
-        Caller { token: None, role: Role::Admin, scope: NamespaceScope::All }
+        Caller { token: None, role: Role::Admin, scope: NamespaceScope::All, expires_at_ms: None }
+    }
+
+    /// Returns what the caller is told about itself.
+    pub fn view(&self) -> CallerView {
+        let (token, token_name) = self.token.clone().unzip();
+        let (role, namespace) = (self.role, self.scope.to_string());
+        CallerView { token, token_name, role, namespace, expires_at_ms: self.expires_at_ms }
     }
 
     /// Returns whether the caller may see records and their keys.

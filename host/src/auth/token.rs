@@ -108,7 +108,7 @@ impl StoredToken {
 
     pub fn caller(&self) -> Caller {
         let token = Some((self.id.clone(), self.name.clone()));
-        Caller { token, role: self.role, scope: self.namespace.clone() }
+        Caller { token, role: self.role, scope: self.namespace.clone(), expires_at_ms: self.expires_at_ms }
     }
 
     pub fn view(&self) -> TokenView {

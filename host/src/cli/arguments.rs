@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::access_arguments::{ConnectionArgs, TokenCommand};
 use super::log_output::LogFormat;
+use super::observe_arguments::{DoctorArgs, LogLevelArgs, LogsArgs, TapArgs};
 use crate::access::{AccessPolicy, AddressPattern, AllowList, NAMESPACE, SecretStore};
 use crate::checkpoint::utf8_path;
 use crate::error::Result;
@@ -41,6 +42,8 @@ pub enum CliCommand {
     Run(RunArgs),
     /// Check a pipeline with its components, inputs and peers, as a submit does. Starts no job and needs no server.
     Check(CheckArgs),
+    /// Check what building functions, running a server and reaching one require, and say how to mend what is missing.
+    Doctor(DoctorArgs),
     /// Start a server with the HTTP API. Jobs that were running resume.
     Serve(ServeArgs),
     /// Compile a Rust package with functions to a component.
@@ -62,6 +65,8 @@ pub enum CliCommand {
     Job(JobCommand),
     /// Show the newest log lines of a job's functions.
     Logs(LogsArgs),
+    /// Show records as they pass an operator, a source or a sink. The job is not delayed.
+    Tap(TapArgs),
     /// Show or set the least severe log lines that a function writes.
     LogLevel(LogLevelArgs),
     /// Take a savepoint of a running job, or remove a savepoint.
@@ -513,36 +518,6 @@ pub struct SubmitArgs {
     pub wait: bool,
     #[command(flatten)]
     pub origin: OriginArgs,
-}
-
-/// The arguments of `cofferdam logs`.
-#[derive(Debug, Args)]
-pub struct LogsArgs {
-    /// Id or name of the job.
-    pub job: String,
-    /// Show only lines of this operator.
-    pub operator: Option<String>,
-    /// Print further lines as they are written, until the job ends.
-    #[arg(long, short)]
-    pub follow: bool,
-    /// Show only lines of this severity and above: error, warn, info, debug or trace.
-    #[arg(long)]
-    pub level: Option<String>,
-    /// Number of the newest lines to begin with, up to 1000.
-    #[arg(long, short = 'n', default_value_t = 100, value_name = "COUNT")]
-    pub lines: usize,
-}
-
-/// The arguments of `cofferdam log-level`.
-#[derive(Debug, Args)]
-pub struct LogLevelArgs {
-    /// Id or name of the job.
-    pub job: String,
-    /// Id of the operator.
-    pub operator: String,
-    /// New level: off, error, warn, info, debug or trace; or default, for that of the pipeline file or the server. It applies until
-    /// the server stops.
-    pub level: Option<String>,
 }
 
 /// The commands of `cofferdam savepoint`.

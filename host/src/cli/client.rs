@@ -3,13 +3,13 @@
 //! Invariant: answers are untrusted; an answer that cannot be decoded is an error. Must not know what the commands print.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use ureq::http::header::LINK;
+use ureq::http::header::{DATE, LINK};
 use ureq::http::{Request, Response};
 use ureq::middleware::MiddlewareNext;
 use ureq::{Agent, Body, SendBody};
@@ -23,6 +23,8 @@ use crate::error::{
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// A larger text is sent only after the server has accepted the request (`expect: 100-continue`).
 const EXPECT_BYTES: usize = 16 << 10;
+/// Limit on the size of a line of a stream of events.
+const EVENT_BYTES_MAX: u64 = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client for one server.
@@ -38,6 +40,7 @@ struct ServerProblem {
     detail: String,
     hint: Option<String>,
     location: Option<ServerProblemLocation>,
+    request_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +76,13 @@ impl ApiClient {
         self.decode(self.agent.get(self.url(path)).call())
     }
 
+    /// Sends a GET request. Returns also the time at which the server answered, as in the header `date`.
+    pub fn get_dated<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<String>)> {
+        let answer = self.checked(self.agent.get(self.url(path)).call())?;
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
+        Ok((self.decode(Ok(answer))?, date))
+    }
+
     /// Sends GET requests for all pages of a list.
     pub fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>> {
         let (mut items, mut next) = (Vec::new(), Some(path.to_owned()));
@@ -102,6 +112,39 @@ impl ApiClient {
             server_unreachable(format!("the answer from {} ended early: {error}", self.base))
                 .hint("see the log of the server")
         })
+    }
+
+    /// Sends a GET request for a stream of server-sent events. Calls `receive` with the name and the data of each, until it returns
+    /// false or the stream ends. Error: `server-unreachable` also for a stream that ends early.
+    pub fn events(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        receive: &mut dyn FnMut(&str, &str) -> Result<bool>,
+    ) -> Result<()> {
+        let answer = self.agent.get(self.url(path)).query_pairs(query.iter().copied()).call();
+        let mut lines = BufReader::new(self.checked(answer)?.into_body().into_reader());
+        let (mut line, mut name) = (Vec::new(), String::new());
+        loop {
+            line.clear();
+            let read = lines.by_ref().take(EVENT_BYTES_MAX).read_until(b'\n', &mut line);
+            let bytes = read.map_err(|error| {
+                server_unreachable(format!("the answer from {} ended early: {error}", self.base))
+                    .hint("see the log of the server")
+            })?;
+            if bytes == 0 {
+                return Ok(());
+            }
+            let text = std::str::from_utf8(&line).ok().and_then(|text| text.strip_suffix('\n'));
+            let text = text.ok_or_else(|| self.unexpected_answer("an event is no text or too long"))?;
+            if let Some(event) = text.strip_prefix("event: ") {
+                event.clone_into(&mut name);
+            } else if let Some(data) = text.strip_prefix("data: ")
+                && !receive(&name, data)?
+            {
+                return Ok(());
+            }
+        }
     }
 
     /// Sends a POST request without a body.
@@ -199,6 +242,11 @@ impl From<ServerProblem> for Error {
             // A newer server may use codes that this version does not have.
             None => (ErrorKind::Internal, internal("").code, format!("{} ({})", problem.detail, problem.code)),
         };
+        let is_of_server = matches!(kind, ErrorKind::Internal | ErrorKind::Corrupt);
+        let message = match problem.request_id.filter(|_| is_of_server) {
+            Some(id) => format!("{message} (request {id} in the log of the server)"),
+            None => message,
+        };
         let location = problem.location.map(|at| TextLocation { file: at.file, line: at.line, column: at.column });
         Error { kind, code, message, hint: problem.hint, location, details: Vec::new(), subject: None }
     }
@@ -228,7 +276,6 @@ pub fn segment(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;
@@ -266,6 +313,28 @@ mod tests {
         let error = client(&base).post::<serde_json::Value>(&path).unwrap_err();
         assert_eq!(error.to_string(), "p.toml:2:3: it ended [job-state]\n  hint: submit it again");
         assert!(thread.join().unwrap().starts_with("POST /v1/jobs/a%20b%2F..%2Fc/cancel HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn events_are_received_until_the_receiver_has_enough() {
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n";
+        let answer = format!("{head}event: a\ndata: 1\n\n:\n\nevent: b\ndata: 2\n\ndata: 3\n\n");
+        let received = |answer: String, enough: usize| {
+            let (base, thread) = server(Box::leak(answer.into_boxed_str()));
+            let mut events = Vec::new();
+            let result = client(&base).events("/v1/x", &[], &mut |name, data| {
+                events.push(format!("{name}{data}"));
+                Ok(events.len() < enough)
+            });
+            // The server fails if the client does not take all of a long answer.
+            drop(thread.join());
+            result.map(|()| events)
+        };
+        assert_eq!(received(answer.clone(), 9).unwrap(), ["a1", "b2", "b3"]);
+        assert_eq!(received(answer, 2).unwrap(), ["a1", "b2"]);
+        let long = format!("{head}data: {}", "x".repeat(2 << 20));
+        assert_eq!(received(long, 1).unwrap_err().code, "request-not-found");
+        assert_eq!(received(format!("{head}data: \u{7}"), 1).unwrap_err().code, "request-not-found");
     }
 
     #[test]

@@ -18,7 +18,8 @@ use super::access_arguments::ConnectionArgs;
 use crate::error::{Error, Result, connection_invalid};
 use crate::stdio;
 
-const DEFAULT_SERVER: &str = "http://127.0.0.1:7070";
+/// Where commands look for a server if nothing is said.
+pub(super) const DEFAULT_SERVER: &str = "http://127.0.0.1:7070";
 const DEFAULT_PROFILE: &str = "default";
 /// The variable that holds a token. There is no option for it, because other users can see the options of a process.
 const TOKEN_VARIABLE: &str = "COFFERDAM_TOKEN";

@@ -8,8 +8,8 @@ use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
 use super::connection::ConnectionSettings;
 use super::{
-    build, check, dead_letters, logs, new, observe, run, secrets, server_commands, shell_files, state, state_load,
-    tokens,
+    build, check, dead_letters, doctor, logs, new, observe, run, secrets, server_commands, shell_files, state,
+    state_load, tap, tokens,
 };
 use crate::auth::DEFAULT_NAMESPACE;
 use crate::error::{Result, internal};
@@ -27,6 +27,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         CliCommand::Submit(args) => return server_commands::submit(&client()?, &args, cli.json),
         CliCommand::Build(args) => build::build(&args, cli.json),
         CliCommand::Check(args) => check::check(&args, cli.json),
+        CliCommand::Doctor(args) => return doctor::examine(&args, connection, cli.json),
         CliCommand::Completions { shell } => shell_files::print_completions(shell),
         CliCommand::ManPages { folder } => shell_files::write_man_pages(&folder),
         CliCommand::New { name } => new::create_project(&name),
@@ -49,6 +50,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
             observe::events(&client()?, &job, after, limit, follow, cli.json)
         }
         CliCommand::Logs(args) => logs::logs(&client()?, &args, cli.json),
+        CliCommand::Tap(args) => tap::tap(&client()?, &args, cli.json),
         CliCommand::LogLevel(args) => logs::log_level(&client()?, &args, cli.json),
         CliCommand::State(command) => execute_state(&client()?, &command, cli.json),
         CliCommand::Secret(command) => {

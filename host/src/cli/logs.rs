@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::arguments::{LogLevelArgs, LogsArgs};
 use super::client::{ApiClient, segment};
+use super::observe_arguments::{LogLevelArgs, LogsArgs};
 use super::print;
 use crate::clock::SystemClock;
 use crate::error::Result;

@@ -5,15 +5,16 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `arguments`, `access_arguments`, `execute` | the commands with their help texts, and their dispatch |
-//! | `new`, `build`, `toolchain` | create and compile a function package |
+//! | `arguments`, `access_arguments`, `observe_arguments`, `execute` | the commands with their help texts, and their dispatch |
+//! | `new`, `vendored_sdk`, `build`, `toolchain` | create and compile a function package |
 //! | `run`, `check`, `local_host` | runs a pipeline in this process, or only checks it |
 //! | `server_commands`, `client`, `connection` | commands for a server, the HTTP client, and how it reaches the server |
+//! | `doctor/` | checks the machine, the data folder and the server |
 //! | `tokens` | creates, lists and revokes tokens; shows the audit log |
 //! | `state`, `state_load`, `offline_state` | reads stored state, and writes a savepoint from lines of JSON |
 //! | `observe` | shows what jobs do and have done |
 //! | `dead_letters` | lists, tries and replays dead letters |
-//! | `logs` | log lines of functions, and their levels |
+//! | `logs`, `tap` | log lines of functions, and their levels; records that pass an operator |
 //! | `log_output` | starts the log of the process |
 //! | `pipeline_file`, `stale_components` | reads the pipeline file and its components |
 //! | `print`, `print_observed`, `progress`, `report`, `signal` | output on the terminal, errors with exit codes, and stop signals |
@@ -26,12 +27,14 @@ mod check;
 mod client;
 mod connection;
 mod dead_letters;
+mod doctor;
 mod execute;
 mod local_host;
 mod log_output;
 mod logs;
 mod new;
 mod observe;
+mod observe_arguments;
 mod offline_state;
 mod pipeline_file;
 mod print;
@@ -46,8 +49,10 @@ mod signal;
 mod stale_components;
 mod state;
 mod state_load;
+mod tap;
 mod tokens;
 mod toolchain;
+mod vendored_sdk;
 
 pub use access_arguments::{ConnectionArgs, TokenCommand};
 pub use arguments::{

@@ -3,12 +3,12 @@
 //! Invariant: the project is created completely or not at all.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::print;
+use super::{print, vendored_sdk};
 use crate::error::{Result, data_dir_failed, project_exists, request_invalid};
 
-/// Paths and contents of the files. `{{name}}` and `{{sdk}}` are replaced.
+/// Paths and contents of the files, besides the sources of the SDK. `{{name}}` is replaced.
 const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.template")),
     ("src/lib.rs", include_str!("template/lib.rs.template")),
@@ -34,23 +34,27 @@ fn create_in(parent: &Path, name: &str) -> Result<()> {
         return Err(project_exists(format!("{} already exists", folder.display())).hint("choose another name"));
     }
     let failed = |error: io::Error| data_dir_failed(format!("cannot write the project {}: {error}", folder.display()));
-    write_files(&folder, name).map_err(|error| {
+    let sdk = vendored_sdk::files()?;
+    write_files(&folder, name, &sdk).map_err(|error| {
         // The folder did not exist before, so nothing else is removed.
         let _ = std::fs::remove_dir_all(&folder);
         failed(error)
     })
 }
 
-fn write_files(folder: &Path, name: &str) -> io::Result<()> {
-    let sdk = sdk_dependency();
+fn write_files(folder: &Path, name: &str, sdk: &[(&str, String)]) -> io::Result<()> {
     for (path, template) in FILES {
-        let path = folder.join(path);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(path, template.replace("{{name}}", name).replace("{{sdk}}", &sdk))?;
+        write_file(&folder.join(path), &template.replace("{{name}}", name))?;
     }
-    Ok(())
+    let sources = folder.join(vendored_sdk::FOLDER);
+    sdk.iter().try_for_each(|(path, text)| write_file(&sources.join(path), text))
+}
+
+fn write_file(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::write(path, text)
 }
 
 /// Checks that the name is valid for a package and for a pipeline.
@@ -67,18 +71,6 @@ fn check_name(name: &str) -> Result<()> {
 const RESERVED: &[&str] =
     &["test", "core", "std", "alloc", "proc-macro", "proc_macro", "src", "target", "build", "deps"];
 
-/// Returns the dependency on the SDK: the checkout that this binary was built from if it still exists, otherwise the published
-/// version.
-fn sdk_dependency() -> String {
-    let checkout = option_env!("CARGO_MANIFEST_DIR").map(|host| PathBuf::from(host).join("../guest-sdk"));
-    let checkout =
-        checkout.and_then(|folder| folder.canonicalize().ok()).filter(|sdk| sdk.join("Cargo.toml").is_file());
-    match checkout {
-        Some(folder) => format!("{{ path = {} }}", toml_edit::Value::from(folder.to_string_lossy().into_owned())),
-        None => format!("\"{}\"", env!("CARGO_PKG_VERSION")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +85,9 @@ mod tests {
         assert_eq!(pipeline.name, "word-count");
         let cargo: toml_edit::DocumentMut = read("Cargo.toml").parse().unwrap();
         assert_eq!(cargo["package"]["name"].as_str(), Some("word-count"));
-        assert!(cargo["workspace"].is_table() && !cargo["dependencies"]["cofferdam-sdk"].is_none());
+        let sdk = cargo["dependencies"]["cofferdam-sdk"]["path"].as_str().unwrap();
+        assert!(sdk.starts_with(vendored_sdk::FOLDER) && read(&format!("{sdk}/Cargo.toml")).contains("cofferdam-sdk"));
+        assert_eq!(cargo["workspace"]["exclude"][0].as_str(), Some("vendor"));
         for (file, _) in FILES {
             assert!(!read(file).contains("{{"), "{file}");
         }

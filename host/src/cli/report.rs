@@ -13,7 +13,7 @@ const EXIT_INVALID: u8 = 3;
 const EXIT_NOT_FOUND: u8 = 4;
 const EXIT_CONFLICT: u8 = 5;
 /// The server, a file, a peer or a tool failed or cannot be reached. The same command may succeed later.
-const EXIT_ENVIRONMENT: u8 = 6;
+pub(super) const EXIT_ENVIRONMENT: u8 = 6;
 /// The command did what it should, and the job that it waited for has failed.
 const EXIT_JOB_FAILED: u8 = 7;
 

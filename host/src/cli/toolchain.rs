@@ -33,14 +33,22 @@ pub fn find(dir: &Path) -> Result<Toolchain> {
     if added && target_installed(dir) {
         return Ok(Toolchain::Installed);
     }
-    let search = std::env::var_os("PATH").unwrap_or_default();
-    match (distribution_has_source(), linker(&search)) {
-        (true, Some(linker)) => Ok(Toolchain::Distribution { linker }),
-        _ => Err(missing()),
-    }
+    distribution().ok_or_else(missing)
 }
 
-fn missing() -> Error {
+/// Finds a toolchain like [`find`], but installs nothing.
+pub fn find_installed(dir: &Path) -> Option<Toolchain> {
+    if target_installed(dir) { Some(Toolchain::Installed) } else { distribution() }
+}
+
+fn distribution() -> Option<Toolchain> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let linker = linker(&search).filter(|_| distribution_has_source())?;
+    Some(Toolchain::Distribution { linker })
+}
+
+/// The error if there is no toolchain.
+pub fn missing() -> Error {
     toolchain_missing(format!("there is no Rust compiler that can build for {TARGET}")).hint(format!(
         "install rustup (https://rustup.rs), then run `rustup target add {TARGET}`;\n        \
          or install a distribution's Rust with the library source and an LLVM linker for WebAssembly: on Debian \

@@ -9,6 +9,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use super::lanes::{LanePermit, Lanes, WorkKind};
 use super::problem::Problem;
 use super::prometheus::request_totals::RequestTotals;
+use super::request_id;
 use super::server_phase::ServerPhase;
 use crate::auth::{AuditLog, TokenStore};
 use crate::clock::SharedClock;
@@ -64,7 +65,7 @@ pub(super) async fn blocking_in<T: Send + 'static>(
     call: impl FnOnce(&Host) -> Result<T> + Send + 'static,
 ) -> Result<(T, LanePermit), Problem> {
     let host = api.host.clone();
-    match tokio::task::spawn_blocking(move || (call(&host), permit)).await {
+    match request_id::spawn_blocking(move || (call(&host), permit)).await {
         Ok((result, permit)) => Ok((result?, permit)),
         Err(error) => {
             tracing::error!(%error, "a request panicked");

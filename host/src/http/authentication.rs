@@ -7,20 +7,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::connections::PeerAddress;
 use super::problem::{Problem, ProblemCode};
+use super::request_id::RequestId;
 use crate::auth::{AuditEntry, AuditLog, Caller, DEFAULT_NAMESPACE, FailedAttempts, TokenStore};
-use crate::clock;
 use crate::error::{Error, Result, namespace_not_found, request_invalid, token_missing, too_many_attempts};
 
 /// The header that names the namespace of a request.
 pub const NAMESPACE_HEADER: &str = "x-cofferdam-namespace";
-/// The header of an answer that identifies its request.
-const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// Number of characters of a path that are logged.
 const TARGET_CHARS_MAX: usize = 500;
@@ -123,8 +121,7 @@ pub(super) fn no_namespace(namespace: &str) -> Error {
 pub(super) async fn identify(State(checks): State<Arc<CallerChecks>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
     let mut audit = PendingAudit::new(&checks.audit, &request, peer);
-    let request_id = audit.entry.request_id.clone();
-    let mut response = match checks.authenticate(&request, peer) {
+    let response = match checks.authenticate(&request, peer) {
         Ok((authentication, namespace)) => {
             if let Authentication(Some(Ok(Caller { token: Some((id, name)), .. }))) = &authentication {
                 (audit.entry.token, audit.entry.token_name) = (Some(id.clone()), Some(name.clone()));
@@ -136,9 +133,6 @@ pub(super) async fn identify(State(checks): State<Arc<CallerChecks>>, mut reques
         }
         Err(problem) => problem.into_response(),
     };
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), value);
-    }
     if let Some((log, entry)) = audit.finish(&response) {
         let _ = tokio::task::spawn_blocking(move || log.append(entry)).await;
     }
@@ -157,7 +151,7 @@ impl PendingAudit {
     fn new(log: &Arc<AuditLog>, request: &Request, peer: Option<IpAddr>) -> PendingAudit {
         let method = request.method();
         let entry = AuditEntry {
-            request_id: format!("{:016x}", clock::random_u64()),
+            request_id: request.extensions().get::<RequestId>().map(RequestId::as_str).unwrap_or_default().to_owned(),
             namespace: DEFAULT_NAMESPACE.to_owned(),
             address: peer.map(|peer| peer.to_string()).unwrap_or_default(),
             method: method.to_string(),

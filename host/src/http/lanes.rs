@@ -32,6 +32,8 @@ pub(super) enum WorkKind {
     LargeUpload,
     /// Writes whole states to a client, at the speed at which the client reads.
     Dump,
+    /// Shows records as they pass, for as long as the client wants.
+    Tap,
 }
 
 /// One lane for each kind of work.
@@ -43,6 +45,7 @@ pub(super) struct Lanes {
     upload: Lane,
     large_upload: Lane,
     dump: Lane,
+    tap: Lane,
 }
 
 /// A limit of concurrent work.
@@ -68,6 +71,7 @@ impl Lanes {
             upload: Lane::new(16, 64),
             large_upload: Lane::new(4, 16),
             dump: Lane::new(4, 16),
+            tap: Lane::new(16, 0),
         }
     }
 
@@ -81,6 +85,7 @@ impl Lanes {
             WorkKind::Upload => &self.upload,
             WorkKind::LargeUpload => &self.large_upload,
             WorkKind::Dump => &self.dump,
+            WorkKind::Tap => &self.tap,
         };
         lane.enter(QUEUE_TIME).await
     }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
+use super::request_id;
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::Error;
 use crate::log_limit::LogLimit;
@@ -50,7 +51,7 @@ impl Problem {
     }
 
     fn body(self) -> ProblemBody {
-        ProblemBody::new(self.error, self.status.as_u16())
+        ProblemBody { request_id: request_id::current(), ..ProblemBody::new(self.error, self.status.as_u16()) }
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) const ROUTE_ROLES: &[RouteRole] = &[
     (Method::GET, "/v1/jobs/{id}/events", READ),
     // What a function logs may contain its records.
     (Method::GET, "/v1/jobs/{id}/logs", SUBMIT),
+    (Method::GET, "/v1/jobs/{id}/tap/{operator}", SUBMIT),
     (Method::GET, "/v1/jobs/{id}/operators/{operator}/log-level", READ),
     (Method::PUT, "/v1/jobs/{id}/operators/{operator}/log-level", SUBMIT),
     (Method::POST, "/v1/jobs/{id}/cancel", SUBMIT),
@@ -71,6 +72,7 @@ pub(super) const ROUTE_ROLES: &[RouteRole] = &[
     (Method::POST, "/v1/tokens", ADMIN),
     (Method::DELETE, "/v1/tokens/{id}", ADMIN),
     (Method::GET, "/v1/audit", ADMIN),
+    (Method::GET, "/v1/caller", READ),
 ];
 
 /// Checks that the caller of a request may use its route. Handlers get the caller as an extension.

@@ -14,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use tower_http::csrf::CsrfLayer;
 use tower_http::trace::TraceLayer;
+use tracing::Span;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,7 +29,7 @@ use super::problem::Problem;
 use super::prometheus::request_totals::{RequestTotals, count_request};
 use super::route_roles::{ROUTE_ROLES, RouteRole, check_role};
 use super::server_phase::{self, ServerPhase};
-use super::{components, dead_letters, health, job_telemetry, jobs, logs, prometheus, state, tokens};
+use super::{components, dead_letters, health, job_telemetry, jobs, logs, prometheus, request_id, state, tap, tokens};
 use crate::auth::{AuditLog, FailedAttempts, NamespaceScope, TokenStore};
 use crate::clock::SharedClock;
 use crate::error::{Result, internal, request_invalid, request_not_found};
@@ -104,7 +105,8 @@ pub(super) fn router_with(
         .layer(axum::middleware::from_fn_with_state(Arc::new(allowed), allowed_hosts::check_host))
         .layer(axum::middleware::from_fn_with_state(timeouts, body::limit_body_time))
         // `problem` logs failures, and limits the number of log lines.
-        .layer(TraceLayer::new_for_http().on_failure(()))
+        .layer(TraceLayer::new_for_http().make_span_with(|_: &Request| Span::current()).on_failure(()))
+        .layer(axum::middleware::from_fn(request_id::identify_request))
 }
 
 /// Returns the routes of one namespace and their description as JSON.
@@ -135,12 +137,14 @@ fn api_routes() -> (Router<ApiState>, String) {
         .routes(routes!(dead_letters::show))
         .routes(routes!(logs::lines))
         .routes(routes!(logs::level, logs::set_level))
+        .routes(routes!(tap::records))
         .routes(routes!(state::list))
         .routes(routes!(state::dump))
         .routes(routes!(state::get))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(tokens::audit))
+        .routes(routes!(tokens::caller))
         .split_for_parts();
     let openapi = openapi.to_json().unwrap_or_else(|error| {
         tracing::error!(%error, "cannot serialize the OpenAPI description");
@@ -183,7 +187,7 @@ async fn dispatch(
         None => {
             let callers = NamespaceScope::One(namespace.clone());
             let is_callers = authentication.caller().is_ok_and(|caller| caller.scope == callers);
-            let found = tokio::task::spawn_blocking(move || routers.find(&namespace, is_callers)).await;
+            let found = request_id::spawn_blocking(move || routers.find(&namespace, is_callers)).await;
             found.unwrap_or_else(|_| Err(internal("the request failed inside the server; see the server's log")))
         }
     };

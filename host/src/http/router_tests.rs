@@ -47,6 +47,30 @@ async fn the_body_of_a_refused_request_is_read_unless_the_client_expects_100_con
 }
 
 #[tokio::test]
+async fn an_answer_its_problem_and_the_audit_log_name_the_request() {
+    let server = TestServer::new();
+    let sent = |method: &str, uri: &str, id: &str| {
+        let request = request(method, uri).header("x-request-id", id).body(Body::empty()).unwrap();
+        server.send(request)
+    };
+    assert_eq!(sent("GET", "/v1/health", "deploy-1").await.headers()["x-request-id"], "deploy-1");
+    let response = sent("POST", "/v1/jobs/none/cancel", "deploy-2").await;
+    assert_eq!(response.headers()["x-request-id"], "deploy-2");
+    assert_eq!(problem(response, 404, "job-not-found").await["request_id"], "deploy-2");
+    // Also what the outermost checks refuse, and with an id of the server's if the client's could be mistaken.
+    let strange = Request::builder().uri("/v1/jobs").header("host", "evil.example").header("x-request-id", "a b=c");
+    let response = server.send(strange.body(Body::empty()).unwrap()).await;
+    let made = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(made.len(), 16);
+    assert_eq!(problem(response, 403, "request-invalid").await["request_id"], made.as_str());
+
+    let page = json(sent("GET", "/v1/audit", "deploy-3").await).await;
+    let logged: Vec<&str> =
+        page["entries"].as_array().unwrap().iter().map(|entry| entry["request_id"].as_str().unwrap()).collect();
+    assert_eq!(logged, ["deploy-2"], "{page}");
+}
+
+#[tokio::test]
 async fn the_server_returns_its_health_and_its_openapi_description() {
     let server = TestServer::new();
     let response = server.send(request("GET", "/v1/health").body(Body::empty()).unwrap()).await;
@@ -73,6 +97,7 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "get /metrics",
             "get /readyz",
             "get /v1/audit",
+            "get /v1/caller",
             "get /v1/components",
             "get /v1/components/{reference}",
             "get /v1/health",
@@ -93,6 +118,7 @@ async fn the_server_returns_its_health_and_its_openapi_description() {
             "get /v1/jobs/{id}/state",
             "get /v1/jobs/{id}/state/dump",
             "get /v1/jobs/{id}/state/{operator}/{state}",
+            "get /v1/jobs/{id}/tap/{operator}",
             "get /v1/tokens",
             "post /v1/components",
             "post /v1/jobs",

@@ -46,6 +46,11 @@ impl ServerPhase {
         }
     }
 
+    /// Returns whether the server stops, so that an answer without an end must end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == STOPPING
+    }
+
     fn is_starting(&self) -> bool {
         self.0.load(Ordering::SeqCst) == STARTING
     }

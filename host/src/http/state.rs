@@ -16,6 +16,7 @@ use utoipa::IntoParams;
 use super::api::{ApiState, blocking, blocking_in, path_of, query_of};
 use super::lanes::WorkKind;
 use super::problem::Problem;
+use super::request_id;
 use crate::error::{Result, internal};
 use crate::job::{Host, JobState};
 use crate::state_reader::{KeyState, StateEntry, StateListing};
@@ -100,7 +101,7 @@ pub(super) async fn dump(
     };
     let ((state, query), permit) = blocking_in(&api, permit, open).await?;
     let (sender, receiver) = mpsc::channel(CHUNKS_BUFFERED);
-    tokio::task::spawn_blocking(move || {
+    request_id::spawn_blocking(move || {
         let _held = permit;
         if let Err(error) = send_lines(&state, &query, &sender) {
             tracing::warn!(%error, "a dump of state failed");

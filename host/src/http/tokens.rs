@@ -13,7 +13,7 @@ use super::body::read_body;
 use super::lanes::WorkKind;
 use super::pages::PageQuery;
 use super::problem::Problem;
-use crate::auth::{AuditPage, Caller, CreatedToken, NamespaceScope, NewToken, Role, TokenView};
+use crate::auth::{AuditPage, Caller, CallerView, CreatedToken, NamespaceScope, NewToken, Role, TokenView};
 use crate::error::{Result, request_invalid, role_insufficient, token_not_found};
 
 /// Size limit of the description of a token, in bytes.
@@ -108,6 +108,12 @@ pub(super) async fn revoke(
 
 fn covers(caller: &Caller, token: &TokenView) -> bool {
     token.namespace.parse().is_ok_and(|scope| caller.scope.covers(&scope))
+}
+
+/// Returns what the server knows of the caller: its token, its role and its namespace.
+#[utoipa::path(get, path = "/v1/caller", tag = "server", responses((status = 200, body = CallerView), Problem))]
+pub(super) async fn caller(Extension(caller): Extension<Caller>) -> Json<CallerView> {
+    Json(caller.view())
 }
 
 /// Lists the changes and refusals in the namespaces that the caller may use, newest first.

@@ -27,7 +27,7 @@ use crate::clock::{Clock, SharedClock};
 use crate::connector::{HealthBoard, LetterStore};
 use crate::error::{self, Result};
 use crate::job_log::JobLog;
-use crate::runtime::{AbandonedThread, ExecutionPlan, JobTotals, StatsReader};
+use crate::runtime::{AbandonedThread, ExecutionPlan, JobTaps, JobTotals, StatsReader};
 
 /// One job, running or ended.
 pub struct JobHandle {
@@ -39,6 +39,8 @@ pub struct JobHandle {
     pub health: HealthBoard,
     /// The levels and the newest lines of its functions.
     pub log: Arc<JobLog>,
+    /// Those who look at its records.
+    pub taps: Arc<JobTaps>,
     shown: Mutex<ShownJob>,
     /// The history of the job.
     pub events: EventLog,
@@ -105,6 +107,7 @@ impl JobHandle {
             health,
             readers: Arc::default(),
             log: Arc::default(),
+            taps: Arc::default(),
             shown: Mutex::new(shown),
             changed: Condvar::new(),
             sender: Mutex::default(),

@@ -19,6 +19,7 @@ use super::log_page::{self, LogRequest};
 use super::message::RunningJobCommand;
 use super::monitoring::monitored_jobs;
 use super::quotas::Quotas;
+use super::record_tap::{RecordTap, TapRequest};
 use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
 use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
@@ -496,6 +497,11 @@ impl Host {
     /// such operator.
     pub fn logs(&self, id_or_name: &str, request: &LogRequest) -> Result<LogPage> {
         log_page::log_page(&*self.find(id_or_name)?, request)
+    }
+
+    /// Shows records that pass a node of a job. Errors: `job-state`, `request-not-found`, `request-invalid`.
+    pub fn tap(&self, id_or_name: &str, node: &str, request: TapRequest) -> Result<RecordTap> {
+        RecordTap::open(self.find(id_or_name)?, node, request, self.shared.environment.policy.secrets().clone())
     }
 
     /// Returns the level of an operator's log lines. Errors: `job-state`, `request-not-found`.

@@ -8,6 +8,7 @@
 //! - `input/` is the receiving side: barrier alignment, combined watermarks, in-flight data.
 //! - `records/` rewrites records for their consumers, and computes their keys.
 //! - `replay/` reads kept dead letters for the subtasks that replay them.
+//! - `tap/` copies a few records for those who look at them.
 //! - `stats/` is what subtasks publish of their work, and its totals.
 //! - `output/` is the sending side: it partitions records by key and batches them.
 //! - `channel` connects two subtasks within an `edge_budget`; `stream_element` and `barrier` are what flows through it.
@@ -36,6 +37,7 @@ mod subtask;
 mod subtask_event;
 mod subtask_failure;
 mod subtask_snapshot;
+mod tap;
 
 pub use barrier::{Barrier, BarrierKind};
 pub use execution::{AbandonedThread, Execution};
@@ -58,6 +60,7 @@ pub use stats::subtask_stats::SubtaskEventTime;
 pub use subtask_event::SubtaskEvent;
 pub use subtask_failure::{RecordOrigin, SubtaskFailure};
 pub use subtask_snapshot::{BarrierTimes, SubtaskSnapshot};
+pub use tap::{JobTaps, RecordRoute, TapReader, TapSettings, TapSide, TappedRecord};
 
 #[cfg(test)]
 mod channel_budget_tests;

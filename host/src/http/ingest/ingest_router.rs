@@ -32,6 +32,7 @@ use crate::http::api::{path_of, query_of};
 use crate::http::authentication::bearer_token;
 use crate::http::body::{self, BodyTimeouts, unreadable_body};
 use crate::http::problem::{self, Problem, ProblemBody};
+use crate::http::request_id;
 use crate::job::{IngestEndpoint, Namespaces};
 
 /// Memory of the bodies of all requests, in bytes.
@@ -88,6 +89,7 @@ pub(super) fn ingest_router_with(
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(timeouts, body::limit_body_time))
+        .layer(axum::middleware::from_fn(request_id::identify_request))
         .with_state(IngestState {
             namespaces,
             tokens,
@@ -257,7 +259,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let permit = state.blocking.clone().acquire_owned().await;
-    let done = tokio::task::spawn_blocking(move || {
+    let done = request_id::spawn_blocking(move || {
         let _permit = permit;
         work()
     });

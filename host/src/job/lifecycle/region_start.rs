@@ -76,6 +76,7 @@ impl RegionStart<'_> {
             letters: self.letters.clone(),
             health: self.job.health.clone(),
             log: self.job.log.clone(),
+            taps: self.job.taps.clone(),
             sinks: self.sinks.progress(),
             ingest: Some(IngestAccess {
                 logs: self.environment.ingest_logs.clone(),

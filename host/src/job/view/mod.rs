@@ -12,6 +12,7 @@ mod job;
 mod log;
 mod metrics;
 mod status;
+mod tap;
 
 pub use checkpoint::{
     CheckpointDetail, CheckpointStats, CheckpointSummary, OperatorCheckpoint, OperatorVersionView, SavepointFormat,
@@ -31,3 +32,4 @@ pub use job::{
 pub use log::{LogLevelView, LogLineView, LogPage};
 pub use metrics::{JobMetrics, MetricTotals, OperatorMetrics, SubtaskMetricsView, TimeShares};
 pub use status::JobStatus;
+pub use tap::{TapRecord, TapSummary};

@@ -19,6 +19,7 @@ use crate::runtime::plan::regions::Region;
 use crate::runtime::replay::replay_board::ReplayBoard;
 use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::subtask_event::SubtaskEventListener;
+use crate::runtime::tap::JobTaps;
 use crate::state::FileStore;
 
 /// The options of one attempt to run a plan.
@@ -55,6 +56,8 @@ pub struct ExecutionOptions {
     pub health: HealthBoard,
     /// The log of the job.
     pub log: Arc<JobLog>,
+    /// The taps of the job.
+    pub taps: Arc<JobTaps>,
     /// Runs the tasks of asynchronous connectors.
     pub runtime: Option<Handle>,
     /// Where dead letters are kept and replayed from.

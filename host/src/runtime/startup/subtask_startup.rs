@@ -31,6 +31,7 @@ use crate::runtime::subtask::source_loop::SourceLoop;
 use crate::runtime::subtask::subtask_core::SubtaskCore;
 use crate::runtime::subtask_event::SubtaskEvent;
 use crate::runtime::subtask_failure::{SubtaskError, SubtaskFailure};
+use crate::runtime::tap::NodeTap;
 use crate::turn::OutputId;
 
 /// Code of an error that only says that the attempt is over.
@@ -168,6 +169,7 @@ impl SubtaskStartup {
                 converters: records.inputs().iter().cloned().map(|format| format.map(RecordConverter::new)).collect(),
                 output_schemas: records.output_schemas(),
                 letters: self.open_letters(planned.node).map_err(|error| self.error_in(node, error))?,
+                tap: self.open_tap(node),
                 ..ChainedNode::new(&node.id, task, planned.routes.clone())
             });
         }
@@ -178,6 +180,16 @@ impl SubtaskStartup {
             chain.fire_restored_timers()?;
         }
         Ok(SubtaskCore::new(chain, signals.clone(), wakeup.clone(), options.listener.clone(), stats_slots))
+    }
+
+    /// Returns the taps of a node, and tells them the names of its outputs.
+    fn open_tap(&self, node: &PipelineNode) -> Arc<NodeTap> {
+        let SubtaskContext { plan, options, .. } = &self.context;
+        let tap = options.taps.node(&node.id);
+        if let Some(function) = plan.functions.get(&node.id) {
+            tap.set_outputs(function.description.outputs.iter().map(|output| output.name.clone()).collect());
+        }
+        tap
     }
 
     /// Opens the store of the dead letters of a node, if the host keeps them. `index` is that of the node in the pipeline.

@@ -17,6 +17,7 @@ use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::replay::replay_feed::ReplayFeed;
 use crate::runtime::stats::subtask_stats::SubtaskStats;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
+use crate::runtime::tap::NodeTap;
 use crate::state::BroadcastState;
 use crate::turn::OutputId;
 
@@ -35,6 +36,8 @@ pub(crate) struct ChainedNode {
     pub(crate) restored: Counters,
     /// Batches that the node has taken.
     pub(crate) batches_in: u64,
+    /// Those who look at the records of the node.
+    pub(crate) tap: Arc<NodeTap>,
     /// Failures on purpose, if any concern this subtask.
     pub(crate) injected: Option<Arc<InjectedFailures>>,
     /// The dead letters of the node, if the host keeps them.
@@ -82,6 +85,7 @@ impl ChainedNode {
             converters: Vec::new(),
             output_schemas: BTreeMap::new(),
             letters: None,
+            tap: Arc::default(),
             injected: None,
         }
     }

@@ -23,6 +23,7 @@ use crate::runtime::plan::chaining::RouteTarget;
 use crate::runtime::stats::subtask_stats::{SubtaskEventTime, SubtaskStats};
 use crate::runtime::subtask_failure::SubtaskError;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
+use crate::runtime::tap::{RecordRoute, TapSide};
 use crate::turn::{FIRST_INPUT, OutputBatch, OutputId};
 
 /// A change of event time that passes through the nodes of a chain.
@@ -140,6 +141,10 @@ impl OperatorChain {
         if batch.is_empty() {
             return Ok(());
         }
+        if self.nodes[node].tap.is_open(TapSide::In) {
+            let route = RecordRoute { subtask: self.subtask, input: Some(input), output: None };
+            self.nodes[node].tap.offer(TapSide::In, route, &batch, self.clock.monotonic_ns());
+        }
         self.check_injected(node, batch.len())?;
         let mut outputs = Vec::new();
         self.has_unpublished_stats = true;
@@ -201,6 +206,10 @@ impl OperatorChain {
             batch.schema = self.nodes[node].output_schemas.get(&output).cloned();
         }
         let now_ns = self.clock.monotonic_ns();
+        if self.nodes[node].tap.is_open(TapSide::Out) {
+            let route = RecordRoute { subtask: self.subtask, input: None, output: Some(output) };
+            self.nodes[node].tap.offer(TapSide::Out, route, &batch, now_ns);
+        }
         let mut next = 0;
         while let Some((&target, rest)) =
             self.nodes[node].routes.get(&output).and_then(|routes| routes[next..].split_first())
