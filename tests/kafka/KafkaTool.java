@@ -4,15 +4,18 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
+import java.io.File;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.nio.charset.StandardCharsets;
+import java.security.KeyStore;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Base64;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
@@ -72,6 +75,9 @@ public final class KafkaTool {
       case "client":
         new KafkaTool(args[1]).serve();
         break;
+      case "private-key":
+        System.out.print(privateKey(args[1], args[2].toCharArray(), args[3]));
+        break;
       default:
         throw new IllegalArgumentException(args[0]);
     }
@@ -84,6 +90,13 @@ public final class KafkaTool {
       // The end is the end, however it came.
     }
     Runtime.getRuntime().halt(1);
+  }
+
+  /** Returns the key of an alias in a PKCS12 store as PEM. keytool exports certificates only. */
+  private static String privateKey(String store, char[] password, String alias) throws Exception {
+    byte[] key = KeyStore.getInstance(new File(store), password).getKey(alias, password).getEncoded();
+    String lines = Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(key);
+    return "-----BEGIN PRIVATE KEY-----\n" + lines + "\n-----END PRIVATE KEY-----\n";
   }
 
   private KafkaTool(String servers) {

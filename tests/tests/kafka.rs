@@ -7,6 +7,7 @@
 mod kafka_cases;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use cofferdam_tests::{KafkaBroker, KafkaRecord, wait_until};
@@ -227,6 +228,42 @@ fn tls_with_scram_works_and_wrong_settings_are_refused_at_submit_without_the_pas
     );
     let away = run(&dir, &pipeline("127.0.0.1:9", ("secure", ""), ("secure-out", "")));
     assert!(away.stderr.contains("\"peer-unreachable\""), "{}", away.stderr);
+}
+
+#[test]
+fn a_broker_takes_the_certificate_of_a_client_and_refuses_a_client_without_it() {
+    let Some(broker) = shared() else { return };
+    let client = broker.client();
+    client.create_topic("mutual", 1).unwrap();
+    client.create_topic("mutual-out", 1).unwrap();
+    client.produce("mutual", &[(None, Some("1"))]).unwrap();
+    let dir = fresh("mutual");
+    let (certificate, key) = broker.client_certificate();
+    let key = fs::read_to_string(key).unwrap();
+    fs::write(dir.join("key"), &key).unwrap();
+    fs::write(dir.join("broken"), key.replace("BEGIN", "BEGIN NO")).unwrap();
+    let own = |certificate: &Path, key: &str| {
+        format!("certificate = \"{}\", key = {{ file = \"{key}\" }}", certificate.display())
+    };
+    let mutual = |own: &str| {
+        let security = format!("security = {{ protocol = \"ssl\", {}{own} }}", ca(broker));
+        let source = format!("until = \"latest\"\n{security}");
+        run(&dir, &pipeline(&broker.mutual_servers(), ("mutual", &source), ("mutual-out", &security)))
+    };
+    let ran = mutual(&own(&certificate, "key"));
+    assert!(ran.succeeded, "{}", ran.stderr);
+    assert_eq!(values(&client.read("mutual-out").unwrap()), ["1"]);
+    // Without a certificate the broker closes the connection after the handshake and gives no reason.
+    for (settings, code) in [
+        (String::new(), "peer-unreachable"),
+        (own(&broker.certificate(), "key"), "peer-denied"),
+        (own(&certificate, "broken"), "peer-denied"),
+    ] {
+        let ran = mutual(&settings);
+        assert!(!ran.succeeded && ran.stderr.contains(&format!("\"{code}\"")), "{settings}: {}", ran.stderr);
+        let secret = key.lines().nth(1).unwrap();
+        assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
+    }
 }
 
 fn ca(broker: &KafkaBroker) -> String {

@@ -97,6 +97,21 @@ impl CheckpointStorage {
         .hint("restore the storage from a backup, or submit the pipeline again with --from SAVEPOINT or --ignore-state"))
     }
 
+    /// Returns whether a restart of a job would begin from the savepoint at `location`, which may lie in any storage.
+    pub fn restarts_from(&self, job: &str, location: &StorageLocation) -> Result<bool> {
+        let Some((folder, name)) = location.split_last() else { return Ok(false) };
+        let Some(id) = savepoint_id_of(job, &name) else { return Ok(false) };
+        if folder.canonical() != self.root().join(SAVEPOINTS).canonical() {
+            return Ok(false);
+        }
+        match self.newest_usable(job, Verification::Lengths) {
+            Ok(newest) => Ok(newest.is_some_and(|(metadata, _)| metadata.checkpoint_id == id)),
+            // Nothing can be restored, whatever is removed.
+            Err(error) if error.code == "checkpoint-none-usable" => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the folders of a job's savepoints that have metadata, by id.
     pub(super) fn savepoint_folders(&self, job: &str) -> Result<BTreeMap<u64, String>> {
         let mut found = BTreeMap::new();

@@ -28,6 +28,23 @@ fn an_interrupted_read_is_not_mistaken_for_a_damaged_checkpoint() {
 }
 
 #[test]
+fn a_restart_begins_from_a_savepoint_until_a_later_checkpoint_is_complete() {
+    on_each_store(|test| {
+        let restarts_from = |location: &StorageLocation| test.storage.restarts_from(JOB, location).unwrap();
+        test.complete(1, &[]);
+        let (savepoint, _) = test.savepoint(2, &["state"]);
+        assert!(restarts_from(&savepoint));
+        let (folder, name) = savepoint.split_last().unwrap();
+        let (root, _) = folder.split_last().unwrap();
+        for other in [root.join(&name), folder.join("job-1-1"), folder.join("job-10-2"), root.join("job-1/chk-1")] {
+            assert!(!restarts_from(&other), "{other}");
+        }
+        test.complete(3, &[]);
+        assert!(!restarts_from(&savepoint));
+    });
+}
+
+#[test]
 fn the_newest_usable_checkpoint_is_found_and_damaged_ones_are_named() {
     on_each_store(|test| {
         assert_eq!(test.usable(Verification::Lengths).unwrap(), None);

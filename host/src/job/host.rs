@@ -460,10 +460,10 @@ impl Host {
     }
 
     /// Removes the savepoint in a folder, which is a path or `s3://bucket/folder`. Error: `job-state` if a job starts
-    /// from it.
+    /// from it, or would restart from it.
     pub fn remove_savepoint(&self, location: &str) -> Result<()> {
         let parsed = StorageLocation::parse(location, Path::new(".")).map_err(error::request_invalid)?;
-        store::remove_savepoint(&parsed.canonical(), &self.shared.environment)
+        store::remove_savepoint(&parsed.canonical(), &self.shared.environment, &self.shared.registry.all())
     }
 
     /// Returns the recent checkpoints of a job, newest first. Checkpoints of earlier processes are not included.

@@ -53,6 +53,27 @@ fn a_resumed_job_continues_from_the_checkpoint_of_the_shutdown_that_follows_its_
 }
 
 #[test]
+fn a_savepoint_that_a_job_would_restart_from_is_not_removed() {
+    let test = TestHost::new();
+    let host = test.open();
+    let id = test.submit(&host, "");
+    let savepoint = || {
+        let request = host.trigger_savepoint(&id, SavepointFormat::Canonical).unwrap();
+        answer(&host, &id, &request).location.unwrap()
+    };
+    let first = savepoint();
+    let refused = host.remove_savepoint(&first).unwrap_err();
+    assert_eq!(refused.code, "job-state", "{refused}");
+    assert!(refused.message.contains("would restart from"), "{refused}");
+    let second = savepoint();
+    host.remove_savepoint(&first).unwrap();
+    assert_eq!(host.remove_savepoint(&second).unwrap_err().code, "job-state");
+    host.cancel(&id).unwrap();
+    wait(&host, &id, |job| job.summary.status.is_final());
+    host.remove_savepoint(&second).unwrap();
+}
+
+#[test]
 fn a_savepoint_that_fails_with_its_attempt_is_answered_and_the_job_continues() {
     let test = TestHost::new();
     let host = test.open();

@@ -94,21 +94,22 @@ impl FailPointHits {
         Ok(hits)
     }
 
-    /// Chooses the aims of a round: points that were not hit yet and that the fewest rounds aimed at.
+    /// Chooses the aims of a round: points that were not hit yet and that the fewest rounds aimed at, kills before errors.
     pub(super) fn choose(&mut self, rng: &mut Rng) -> Vec<Aim> {
-        let mut candidates: Vec<(u64, u64, u32, &String, AimAction)> = Vec::new();
+        let mut candidates: Vec<(u64, u64, bool, u32, &String, AimAction)> = Vec::new();
         for (name, hits) in &self.points {
             let actions = [(AimAction::Kill, hits.kills), (AimAction::Error, hits.errors)];
             let actions = actions.into_iter().filter(|(action, _)| *action == AimAction::Kill || hits.can_fail);
-            candidates.extend(
-                actions.map(|(action, done)| (done.min(1), hits.aimed[action as usize], rng.u32(..), name, action)),
-            );
+            candidates.extend(actions.map(|(action, done)| {
+                let is_error = action == AimAction::Error;
+                (done.min(1), hits.aimed[action as usize], is_error, rng.u32(..), name, action)
+            }));
         }
         candidates.sort_unstable();
         let chosen: Vec<Aim> = candidates
             .into_iter()
             .take(AIMS)
-            .map(|(_, aimed, _, name, action)| {
+            .map(|(_, aimed, _, _, name, action)| {
                 // A late pass may not happen, so later tries take the first one.
                 let pass = if aimed == 0 && rng.u8(0..3) == 0 { rng.u64(2..=3) } else { 1 };
                 Aim { point: name.clone(), action, pass }
@@ -165,15 +166,21 @@ impl FailPointHits {
 
     /// Fails if a point was never hit: killed at, and failed at if it can fail.
     pub(super) fn check(&self) -> Result<()> {
-        let missed = |what: &str, is_hit: fn(&PointHits) -> bool| {
-            let names: Vec<&str> =
-                self.points.iter().filter(|(_, hits)| !is_hit(hits)).map(|(name, _)| name.as_str()).collect();
-            ensure!(names.is_empty(), "{} fail points were never {what}: {}", names.len(), names.join(", "));
-            Ok(())
-        };
-        missed("reached", |hits| hits.reached > 0)?;
-        missed("the place of a kill", |hits| hits.kills > 0)?;
-        missed("the place of an error", |hits| !hits.can_fail || hits.errors > 0)
+        self.check_kills()?;
+        self.check_each("the place of an error", |hits| !hits.can_fail || hits.errors > 0)
+    }
+
+    /// Fails if a point was never the place of a kill.
+    pub(super) fn check_kills(&self) -> Result<()> {
+        self.check_each("reached", |hits| hits.reached > 0)?;
+        self.check_each("the place of a kill", |hits| hits.kills > 0)
+    }
+
+    fn check_each(&self, what: &str, is_hit: fn(&PointHits) -> bool) -> Result<()> {
+        let names: Vec<&str> =
+            self.points.iter().filter(|(_, hits)| !is_hit(hits)).map(|(name, _)| name.as_str()).collect();
+        ensure!(names.is_empty(), "{} fail points were never {what}: {}", names.len(), names.join(", "));
+        Ok(())
     }
 }
 
@@ -314,6 +321,7 @@ mod tests {
         let mut hits = hits();
         assert!(hits.check().unwrap_err().to_string().contains("never reached: a.b, a.c"));
         hits.add_log("reached a.b\nkill a.b\nreached a.c\nkill a.c\n").unwrap();
+        hits.check_kills().unwrap();
         assert!(hits.check().unwrap_err().to_string().contains("place of an error: a.c"));
         hits.add_log("error a.c\n").unwrap();
         hits.check().unwrap();
@@ -324,7 +332,8 @@ mod tests {
     fn rounds_aim_at_points_that_were_not_hit() {
         let (mut hits, mut rng) = (hits(), Rng::with_seed(1));
         let first = hits.choose(&mut rng);
-        assert_eq!(first.len(), 3, "two kills and one error");
+        let actions: Vec<AimAction> = first.iter().map(|aim| aim.action).collect();
+        assert_eq!(actions, [AimAction::Kill, AimAction::Kill, AimAction::Error]);
         hits.add_log("reached a.b\nkill a.b\nreached a.c\nkill a.c\n").unwrap();
         let next = hits.choose(&mut rng);
         assert_eq!((&next[0].point[..], next[0].action, next[0].pass), ("a.c", AimAction::Error, 1));

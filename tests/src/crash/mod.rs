@@ -7,7 +7,7 @@
 //!   If the binary has fail points (`fail_points.rs`), the server also dies and fails at places that the round aims at.
 //! - [`Mode::Savepoint`] (`savepoint.rs`): a server is killed around a savepoint, and its data folder is set aside. A
 //!   new job in another data folder continues, and both together must have published the exact output.
-//! - [`Mode::Kafka`] (`kafka.rs`): from topic to topic, with kills of the broker, paused servers and replaced jobs.
+//! - [`Mode::Kafka`] (`kafka.rs`, `kafka_output.rs`): from topic to topic, with kills of the broker, paused servers and replaced jobs.
 //! - [`Mode::Ingest`] (`ingest.rs`): clients that send by HTTP and retry through kills, at each step of the log.
 //!
 //! A seed decides the input (`input.rs`), the operators (`branches.rs`, `model.rs`), the settings (`pipeline.rs`) and
@@ -19,6 +19,7 @@ mod fail_points;
 mod ingest;
 mod input;
 mod kafka;
+mod kafka_output;
 mod model;
 mod operators;
 mod pipeline;
@@ -147,6 +148,7 @@ pub fn run(checkout: &Checkout, options: &Options, tell: &mut (dyn FnMut(&str) +
         return Err(failures.swap_remove(0).context(format!("{count} of {} rounds failed", tally.rounds)));
     }
     match options.mode {
+        Mode::Kafka if options.aims.is_empty() => tally.check_all_kills(kafka::KILLS, kafka::ROUNDS_FOR_ALL_KILLS)?,
         Mode::Kafka => tally.check_kills()?,
         Mode::Ingest => tally.check_all_points(ingest::ROUNDS_FOR_ALL_POINTS)?,
         Mode::Operators | Mode::Savepoint => tally.check(options.mode.kills(), options.backend.is_some())?,

@@ -32,6 +32,8 @@ pub struct Tally {
     /// Jobs refused because a sink had changed.
     pub sinks_refused: u64,
     pub checkpoints: u64,
+    /// The smallest number of checkpoints that a round had, where rounds need several.
+    pub round_checkpoints_min: Option<u64>,
     /// Checkpoints with records in flight.
     pub with_records_in_flight: u64,
     pub in_flight_bytes: u64,
@@ -65,6 +67,12 @@ impl Tally {
         highest
     }
 
+    /// Adds the number of checkpoints of a whole round.
+    pub(super) fn note_round_checkpoints(&mut self, checkpoints: u64) {
+        self.round_checkpoints_min =
+            Some(self.round_checkpoints_min.map_or(checkpoints, |least| least.min(checkpoints)));
+    }
+
     /// Adds the counts of other rounds.
     pub(super) fn add(&mut self, other: &Tally) {
         for (sum, more) in [
@@ -88,6 +96,9 @@ impl Tally {
         add_counts(&mut self.operators, &other.operators);
         add_counts(&mut self.backends, &other.backends);
         self.fail_points.add(&other.fail_points);
+        if let Some(checkpoints) = other.round_checkpoints_min {
+            self.note_round_checkpoints(checkpoints);
+        }
     }
 
     /// Fails if nothing was killed or compared.
@@ -102,6 +113,18 @@ impl Tally {
     pub(super) fn check_all_points(&self, rounds: u64) -> Result<()> {
         self.check_kills()?;
         if self.rounds >= rounds { self.fail_points.check() } else { Ok(()) }
+    }
+
+    /// Fails if nothing was killed or compared, or if `rounds` rounds or more lack one of `moments`, or a kill at a fail point.
+    pub(super) fn check_all_kills(&self, moments: &[&str], rounds: u64) -> Result<()> {
+        self.check_kills()?;
+        if self.rounds < rounds {
+            return Ok(());
+        }
+        for moment in moments {
+            ensure!(self.kills.contains_key(moment), "no kill happened {moment}");
+        }
+        self.fail_points.check_kills()
     }
 
     /// Fails if the rounds exercised too little. `kills` are the moments that must have been hit.
@@ -164,6 +187,9 @@ impl fmt::Display for Tally {
             "checkpoints                 {}, {held} of them with records in flight ({kib} KiB)",
             self.checkpoints
         )?;
+        if let Some(least) = self.round_checkpoints_min {
+            writeln!(f, "fewest of one round         {least}")?;
+        }
         writeln!(f, "rounds of each operator     {}", list(&self.operators))?;
         write!(f, "{}", self.fail_points)
     }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::client::KafkaClient;
-use super::install::{BROKER_ARCHIVE, KafkaInstallation, STORE_PASSWORD, USERS, without_kafka};
+use super::install::{
+    BROKER_ARCHIVE, CLIENT_NAME, KafkaInstallation, STORE_PASSWORD, TRUSTED_STORE, USERS, without_kafka,
+};
 use crate::server::tail;
 use crate::{Checkout, wait_until};
 
@@ -28,6 +30,8 @@ pub struct KafkaPorts {
     pub controller: u16,
     /// With TLS and SASL.
     pub secure: u16,
+    /// With TLS and certificates of clients.
+    pub mutual: u16,
 }
 
 impl KafkaPorts {
@@ -35,7 +39,9 @@ impl KafkaPorts {
         let listeners = settings.lines().find_map(|line| line.strip_prefix("listeners="))?;
         let mut ports = listeners.split(',').map(|listener| listener.rsplit(':').next()?.parse().ok());
         let [plain, controller, secure] = [ports.next()??, ports.next()??, ports.next()??];
-        Some(KafkaPorts { plain, controller, secure })
+        // The settings of older brokers name three listeners.
+        let mutual = ports.next().flatten().or_else(|| free_ports().ok().map(|free| free.mutual))?;
+        Some(KafkaPorts { plain, controller, secure, mutual })
     }
 }
 
@@ -91,16 +97,23 @@ impl KafkaBroker {
 
     /// Returns the broker's settings file.
     pub(super) fn properties(installation: &KafkaInstallation, data: &Path, ports: KafkaPorts) -> String {
-        let KafkaPorts { plain, controller, secure } = ports;
+        let KafkaPorts { plain, controller, secure, mutual } = ports;
         let login = "org.apache.kafka.common.security";
         let passwords: String = USERS.iter().map(|user| format!(" user_{user}=\"{user}-secret\"")).collect();
-        let store = installation.folder.join("broker.p12");
+        let (store, trusted) = (installation.folder.join("broker.p12"), installation.folder.join(TRUSTED_STORE));
+        let key_store = |listener: &str| {
+            let ssl = format!("listener.name.{listener}.ssl");
+            format!(
+                "{ssl}.keystore.location={}\n{ssl}.keystore.type=PKCS12\n{ssl}.keystore.password={STORE_PASSWORD}\n",
+                store.display()
+            )
+        };
         format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SECURE://127.0.0.1:{secure}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://127.0.0.1:{secure}\n\
+             listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SECURE://127.0.0.1:{secure},MUTUAL://127.0.0.1:{mutual}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://127.0.0.1:{secure},MUTUAL://127.0.0.1:{mutual}\n\
              controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL\n\
              log.dirs={}\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=4\nshare.coordinator.state.topic.replication.factor=1\n\
@@ -109,14 +122,17 @@ impl KafkaBroker {
              # A killed broker's session must end before it may return: 12 s by default.\n\
              broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-             super.users=User:ANONYMOUS;User:alice\nsasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN\n\
+             super.users=User:ANONYMOUS;User:alice;User:CN={CLIENT_NAME}\nsasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN\n\
              listener.name.secure.scram-sha-256.sasl.jaas.config={login}.scram.ScramLoginModule required;\n\
              listener.name.secure.scram-sha-512.sasl.jaas.config={login}.scram.ScramLoginModule required;\n\
              listener.name.secure.plain.sasl.jaas.config={login}.plain.PlainLoginModule required{passwords};\n\
-             listener.name.secure.ssl.keystore.location={}\nlistener.name.secure.ssl.keystore.type=PKCS12\n\
-             listener.name.secure.ssl.keystore.password={STORE_PASSWORD}\n",
+             {}{}listener.name.mutual.ssl.client.auth=required\n\
+             listener.name.mutual.ssl.truststore.location={}\nlistener.name.mutual.ssl.truststore.type=PKCS12\n\
+             listener.name.mutual.ssl.truststore.password={STORE_PASSWORD}\n",
             data.display(),
-            store.display(),
+            key_store("secure"),
+            key_store("mutual"),
+            trusted.display(),
         )
     }
 
@@ -130,9 +146,19 @@ impl KafkaBroker {
         format!("127.0.0.1:{}", self.ports.secure)
     }
 
-    /// Returns the certificate that the secure listener presents.
+    /// Returns the address of the listener with TLS that wants a certificate of its clients.
+    pub fn mutual_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.mutual)
+    }
+
+    /// Returns the certificate that the listeners with TLS present.
     pub fn certificate(&self) -> PathBuf {
         self.installation.certificate()
+    }
+
+    /// Returns the certificate of a client that the listener with mutual TLS trusts, and its key.
+    pub fn client_certificate(&self) -> (PathBuf, PathBuf) {
+        self.installation.client_certificate()
     }
 
     /// Returns the folder of the broker.
@@ -236,9 +262,10 @@ fn free_ports() -> Result<KafkaPorts> {
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, random.u16(PORTS))) {
             found.push(listener);
         }
-        if let [plain, controller, secure] = &found[..] {
+        if let [plain, controller, secure, mutual] = &found[..] {
             let port = |listener: &TcpListener| anyhow::Ok(listener.local_addr()?.port());
-            return Ok(KafkaPorts { plain: port(plain)?, controller: port(controller)?, secure: port(secure)? });
+            let (plain, controller, secure, mutual) = (port(plain)?, port(controller)?, port(secure)?, port(mutual)?);
+            return Ok(KafkaPorts { plain, controller, secure, mutual });
         }
     }
     bail!("no free ports between {} and {}", PORTS.start, PORTS.end)

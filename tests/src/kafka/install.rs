@@ -22,6 +22,10 @@ const PROGRAMS: [&str; 5] = ["java", "javac", "jar", "keytool", "mvn"];
 const CLUSTER_ID: &str = "Y29mZmVyZGFtLXRlc3Rz";
 /// Password of the broker's key store. The key protects nothing.
 pub(super) const STORE_PASSWORD: &str = "cofferdam";
+/// Name in the certificate of the client that the listener with mutual TLS trusts.
+pub(super) const CLIENT_NAME: &str = "cofferdam-client";
+/// Key store with the certificates that this listener trusts.
+pub(super) const TRUSTED_STORE: &str = "trusted.p12";
 /// Users of the secure listener. `alice` may do everything, `bob` nothing until a test allows it. Passwords are `NAME-secret`.
 pub(super) const USERS: [&str; 2] = ["alice", "bob"];
 const MECHANISMS: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
@@ -94,6 +98,11 @@ impl KafkaInstallation {
         self.folder.join("ca.pem")
     }
 
+    /// Returns the certificate of the client that the listener with mutual TLS trusts, and its key. Both are PEM files.
+    pub fn client_certificate(&self) -> (PathBuf, PathBuf) {
+        (self.folder.join("client.pem"), self.folder.join("client-key.pem"))
+    }
+
     /// Returns a command that runs the tool in the installation's folder. The class path is relative, because the archive of
     /// classes is valid for the same one only, and the folder was renamed since.
     pub(super) fn java(&self, archive: &str, arguments: &[&str]) -> Command {
@@ -115,7 +124,8 @@ impl KafkaInstallation {
         let mut javac = self.command("javac");
         run(javac.args(["-nowarn", "-cp", "libs/*", "-d", "classes"]).arg(sources.join("KafkaTool.java")))?;
         run(self.command("jar").args(["cf", "libs/cofferdam-tool.jar", "-C", "classes", "."]))?;
-        self.create_certificate()?;
+        self.create_certificate("broker", "localhost", &self.certificate())?;
+        self.create_client_certificate()?;
         self.format()?;
         self.archive_classes()
     }
@@ -126,21 +136,40 @@ impl KafkaInstallation {
         command
     }
 
-    fn create_certificate(&self) -> Result<()> {
-        let store = ["-alias", "broker", "-keystore", "broker.p12", "-storepass", STORE_PASSWORD];
+    /// Creates a key store `ALIAS.p12`, and writes its certificate to the file `pem`.
+    fn create_certificate(&self, alias: &str, name: &str, pem: &Path) -> Result<()> {
+        let file = format!("{alias}.p12");
+        let store = ["-alias", alias, "-keystore", &file, "-storepass", STORE_PASSWORD];
         let mut generate = self.command("keytool");
         generate.arg("-genkeypair").args(store).args(["-keyalg", "RSA", "-keysize", "2048", "-storetype", "PKCS12"]);
-        run(generate.args(["-dname", "CN=localhost", "-ext", "san=ip:127.0.0.1,dns:localhost", "-validity", "3650"]))?;
+        generate.args(["-dname", &format!("CN={name}"), "-ext", "san=ip:127.0.0.1,dns:localhost"]);
+        run(generate.args(["-validity", "3650"]))?;
         let output = self.command("keytool").args(["-exportcert", "-rfc"]).args(store).output()?;
         ensure!(output.status.success(), "keytool: {}", String::from_utf8_lossy(&output.stderr));
-        fs::write(self.certificate(), output.stdout)?;
+        fs::write(pem, output.stdout)?;
+        Ok(())
+    }
+
+    /// Creates the certificate and the key of a client, and the store of the broker that trusts it.
+    fn create_client_certificate(&self) -> Result<()> {
+        let (certificate, key) = self.client_certificate();
+        self.create_certificate("client", CLIENT_NAME, &certificate)?;
+        let mut import = self.command("keytool");
+        import.args(["-importcert", "-noprompt", "-alias", "client", "-keystore", TRUSTED_STORE]);
+        import.args(["-storetype", "PKCS12", "-storepass", STORE_PASSWORD, "-file"]).arg(certificate);
+        run(&mut import)?;
+        let mut export = self.java("", &[]);
+        let output = export.args(["KafkaTool", "private-key", "client.p12", STORE_PASSWORD, "client"]).output()?;
+        ensure!(output.status.success(), "the key of the client: {}", String::from_utf8_lossy(&output.stderr));
+        fs::write(key, output.stdout)?;
         Ok(())
     }
 
     /// Formats an empty cluster with its users. It names no port, so that every broker can begin with a copy.
     fn format(&self) -> Result<()> {
         let template = self.folder.join("template");
-        let settings = KafkaBroker::properties(self, &template, KafkaPorts { plain: 1, controller: 2, secure: 3 });
+        let ports = KafkaPorts { plain: 1, controller: 2, secure: 3, mutual: 4 };
+        let settings = KafkaBroker::properties(self, &template, ports);
         fs::write(self.folder.join("format.properties"), settings)?;
         let mut format = self.java("", &["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
         format.args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config", "format.properties"]);

@@ -58,13 +58,48 @@ fn number_of(value: &str) -> u64 {
     digits.parse().unwrap_or_else(|_| panic!("no number in {value}"))
 }
 
+/// A job that has nothing to do with Kafka.
+const BYSTANDER: &str = "name = \"bystander\"\n[source.numbers]\nconnector = \"generator\"\nrate = 1000\n\
+    [sink.out]\ninput = \"numbers\"\nconnector = \"blackhole\"\n";
+
+/// A job that is submitted while the broker is away, and again when it is back.
+struct SecondJob {
+    pipeline: String,
+    topic: String,
+}
+
+impl SecondJob {
+    /// Submits the job, which is refused and leaves nothing behind.
+    fn refused(running: &Server, broker: &KafkaBroker, kill: bool) -> SecondJob {
+        let topic = format!("second-{kill}");
+        let pipeline = pipeline(&broker.servers(), ("in", ""), (&topic, "key = \"record\""));
+        let pipeline = pipeline.replace("name = \"kafka\"", &format!("name = \"{topic}\""));
+        let began = std::time::Instant::now();
+        let refused = running.api.submit(&pipeline).unwrap();
+        say(&format!("a second job is refused after {:?}: {}", began.elapsed(), refused.body["message"]));
+        assert_eq!(refused.code(), "peer-unreachable", "{refused:?}");
+        let jobs = running.api.jobs().unwrap();
+        assert!(jobs.as_array().unwrap().iter().all(|job| job["name"] != topic.as_str()), "{jobs}");
+        SecondJob { pipeline, topic }
+    }
+
+    /// Submits the job again. It copies all records of the topic from the first one.
+    fn accepted(self, running: &Server, broker: &KafkaBroker, records: u64) {
+        let SecondJob { pipeline, topic } = self;
+        let job = running.api.submit_ok(&pipeline).unwrap();
+        wait_for_records(broker, &topic, records as usize);
+        stop(running, &job);
+        assert_exact(broker, &topic, records, 7);
+    }
+}
+
 #[test]
 fn a_broker_that_is_away_for_a_minute_costs_no_record_and_no_more_than_the_backlog() {
     if !are_wanted() {
         return;
     }
     let Some(mut broker) = KafkaBroker::start("broker-minute").unwrap() else { return };
-    for topic in ["in", "out", "many"] {
+    for topic in ["in", "out", "many", "second-false", "second-true"] {
         broker.client().create_topic(topic, 2).unwrap();
     }
     let dir = fresh("minute");
@@ -74,6 +109,7 @@ fn a_broker_that_is_away_for_a_minute_costs_no_record_and_no_more_than_the_backl
         .api
         .submit_ok(&endless(&broker.servers(), "many", &format!("max_backlog = \"{BACKLOG_MIB}MiB\"")))
         .unwrap();
+    let bystander = running.api.submit_ok(BYSTANDER).unwrap();
     send_numbers(&broker, "in", 0, 1_000);
     wait_for_records(&broker, "out", 1_000);
     wait_for_records(&broker, "many", 1_000);
@@ -102,10 +138,15 @@ fn a_broker_that_is_away_for_a_minute_costs_no_record_and_no_more_than_the_backl
         assert!(memory_most < memory_before + 150, "{memory_most} MiB after {memory_before} MiB");
         // The local files and their copy in the checkpoints.
         assert!(disk_most < disk_before + 4 * BACKLOG_MIB + 16, "{disk_most} MiB after {disk_before} MiB");
-        for job in [&copying, &writing] {
+        for job in [&copying, &writing, &bystander] {
             let view = running.api.job(job).unwrap();
             assert_eq!((view["status"].as_str(), view["restarts"].as_u64()), (Some("RUNNING"), Some(0)), "{view}");
         }
+        let second = SecondJob::refused(&running, &broker, kill);
+        // A job without Kafka goes on.
+        let read = || running.api.job(&bystander).unwrap()["records_in"].as_u64().unwrap();
+        let before = read();
+        wait_until("the bystander reads on", TIMEOUT, || Ok((read() > before).then_some(()))).unwrap();
         if kill {
             broker.restart().unwrap()
         } else {
@@ -114,6 +155,7 @@ fn a_broker_that_is_away_for_a_minute_costs_no_record_and_no_more_than_the_backl
         send_numbers(&broker, "in", sent, sent + 1_000);
         sent += 1_000;
         wait_for_records(&broker, "out", sent as usize);
+        second.accepted(&running, &broker, sent);
         for (job, node) in [(&copying, "in"), (&writing, "out")] {
             wait_for_health(&running, job, node, "healthy");
         }

@@ -1,6 +1,6 @@
 //! Removes checkpoints of ended jobs, claimed savepoints, and whole jobs.
 //!
-//! Invariant: nothing is removed that another job starts from.
+//! Invariant: nothing is removed that another job starts from, or that a job which has not ended would restart from.
 
 use std::fs;
 use std::sync::Arc;
@@ -73,11 +73,33 @@ fn check_published(storage: &CheckpointStorage, record: &JobRecord) -> Result<()
     ))
 }
 
-/// Removes a savepoint in any storage. Error: `job-state` if a job starts from it.
-pub fn remove_savepoint(location: &StorageLocation, environment: &JobEnvironment) -> Result<()> {
+/// Removes a savepoint in any storage. `jobs` are all jobs of the host. Error: `job-state` if one of them starts from the savepoint, or
+/// would restart from it.
+pub fn remove_savepoint(
+    location: &StorageLocation,
+    environment: &JobEnvironment,
+    jobs: &[Arc<JobHandle>],
+) -> Result<()> {
     environment.check_origin(location)?;
     check_unneeded(&environment.origins, location, "")?;
+    let name = location.split_last().map(|(_, name)| name).unwrap_or_default();
+    let is_owner = |job: &&Arc<JobHandle>| job.with_record(|record| name.starts_with(&record.id));
+    jobs.iter().filter(is_owner).try_for_each(|job| check_has_later(job, location, environment))?;
     checkpoint::remove_savepoint(location, environment.runtime.clone())
+}
+
+/// Checks that a job which has not ended would not restart from the savepoint. Sinks publish on savepoints: behind the newest one the
+/// job would publish again what is published, or fail with `sink-ahead`.
+fn check_has_later(job: &JobHandle, location: &StorageLocation, environment: &JobEnvironment) -> Result<()> {
+    let record = job.record();
+    if record.status.is_final() || !storage_of(job, environment)?.restarts_from(&record.id, location)? {
+        return Ok(());
+    }
+    Err(error::job_state(format!(
+        "job `{}` would restart from {location}, because it has no later checkpoint",
+        record.name
+    ))
+    .hint("wait until the job has completed a checkpoint, or stop it first"))
 }
 
 /// Removes the checkpoint or savepoint that a job claimed, after the job has a checkpoint of its own. If another job
