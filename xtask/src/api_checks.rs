@@ -4,15 +4,20 @@
 //! wrong one.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use cofferdam_tests::Server;
 
+use crate::pypi;
 use crate::workspace::{Workspace, run, step};
 
 const PACKAGE: &str = "schemathesis==4.32.5";
+/// The component that is uploaded: its name and its folder.
+const COMPONENT: (&str, &str) = ("count-to-ten", "examples/count-to-ten");
+/// Says what schemathesis sends as bodies that are not JSON.
+const HOOKS: &str = include_str!("schemathesis_hooks.py");
 const ROLES: [&str; 3] = ["admin", "submit", "read"];
 
 #[derive(clap::Args)]
@@ -26,10 +31,11 @@ pub struct Arguments {
 }
 
 pub fn check(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let program = installed(workspace)?;
-    workspace.build(&[])?;
+    let program = pypi::program(workspace, PACKAGE, "schemathesis")?;
+    workspace.build(&[COMPONENT])?;
     let folder = workspace.checkout.fresh_dir("api")?;
     fs::create_dir_all(folder.join("data"))?;
+    fs::write(folder.join("schemathesis_hooks.py"), HOOKS)?;
     let binary = workspace.checkout.cofferdam();
     let tokens = ROLES.iter().map(|role| Ok((*role, token(&binary, &folder, role)?))).collect::<Result<Vec<_>>>()?;
     let server = Server::start(&binary, &folder, &[])?;
@@ -40,6 +46,12 @@ pub fn check(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             command.args(["--phases", "examples,coverage,fuzzing,stateful", "--checks", "all"]);
             command.args(["--max-examples", &arguments.examples.to_string(), "--seed", &arguments.seed.to_string()]);
             command.args(["--header", &format!("Authorization: Bearer {token}"), "--no-color"]);
+            // The hooks are a module of this folder.
+            command.env("SCHEMATHESIS_HOOKS", "schemathesis_hooks").env("PYTHONPATH", &folder);
+            command.env(
+                "COFFERDAM_API_COMPONENT",
+                workspace.checkout.components().join(COMPONENT.0).with_extension("wasm"),
+            );
             run(command.current_dir(&folder))
         })?;
     }
@@ -53,18 +65,4 @@ fn token(binary: &Path, folder: &Path, role: &str) -> Result<String> {
     let output = command.output().context("cannot create a token")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-}
-
-/// Installs schemathesis in an environment of its own below the target folder. Returns its program.
-fn installed(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.checkout.target.join("setup").join(PACKAGE);
-    let program = folder.join("bin/schemathesis");
-    if !program.is_file() {
-        step(&format!("install {PACKAGE} into {}", folder.display()), || {
-            run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-            run(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet", PACKAGE]))
-        })
-        .context("Python 3 with venv, pip and access to a package index are needed")?;
-    }
-    Ok(program)
 }

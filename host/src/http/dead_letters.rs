@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::api::{ApiState, blocking, path_of, query_of};
+use super::api_number::ApiNumber;
 use super::jobs::options;
 use super::lanes::WorkKind;
 use super::problem::Problem;
@@ -30,7 +31,8 @@ pub(super) struct LetterListQuery {
     /// Id of a letter. The page begins behind it.
     after: Option<String>,
     /// Largest number of letters, up to 1000. 100 if not set.
-    limit: Option<usize>,
+    #[param(inline)]
+    limit: Option<ApiNumber>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -49,9 +51,11 @@ pub(super) struct TrialOptions {
     operator: Option<String>,
     /// Ids of letters, up to 100.
     #[serde(default)]
+    #[schema(max_items = 100)]
     letters: Vec<String>,
     /// Number of letters if none are named, up to 100.
-    limit: Option<usize>,
+    #[schema(inline)]
+    limit: Option<ApiNumber>,
     /// The component, as a pipeline file names it.
     component: Option<String>,
 }
@@ -76,7 +80,7 @@ pub(super) async fn list(
 ) -> Result<Json<DeadLetterPage>, Problem> {
     let (id, query) = (path_of(id)?, query_of(query)?);
     let LetterListQuery { operator, after, limit } = query;
-    let limit = limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX);
+    let limit = limit.map_or(PAGE_DEFAULT, ApiNumber::size).min(PAGE_MAX);
     let list = move |host: &Host| host.dead_letters(&id, operator.as_deref(), after.as_deref(), limit);
     let mut page = blocking(&api, WorkKind::Storage, list).await?;
     if !caller.sees_records() {
@@ -108,7 +112,7 @@ pub(super) async fn try_letters(
 ) -> Result<Json<TrialView>, Problem> {
     let (id, options) = (path_of(id)?, options::<TrialOptions>(request).await?);
     let TrialOptions { operator, letters, limit, component } = options;
-    let request = TrialRequest { operator, letters, limit, component };
+    let request = TrialRequest { operator, letters, limit: limit.map(ApiNumber::size), component };
     Ok(Json(blocking(&api, WorkKind::Submit, move |host| host.try_dead_letters(&id, &request)).await?))
 }
 

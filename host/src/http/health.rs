@@ -20,19 +20,22 @@ pub(super) struct Health {
 const OK: Health = Health { status: "ok", version: env!("CARGO_PKG_VERSION") };
 
 /// Returns `ok` if the server is up.
-#[utoipa::path(get, path = "/v1/health", tag = "server", responses((status = 200, body = Health), Problem))]
+#[utoipa::path(get, path = "/v1/health", tag = "server", security(()),
+    responses((status = 200, body = Health), Problem))]
 pub(super) async fn health() -> Json<Health> {
     Json(OK)
 }
 
 /// Returns `ok` if the process answers. It should be restarted otherwise.
-#[utoipa::path(get, path = "/livez", tag = "server", responses((status = 200, body = Health), Problem))]
+#[utoipa::path(get, path = "/livez", tag = "server", security(()),
+    responses((status = 200, body = Health), Problem))]
 pub(super) async fn livez() -> Json<Health> {
     Json(OK)
 }
 
 /// Returns `ok` from when all jobs are resumed until the server stops. Requests should be sent elsewhere otherwise.
-#[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, body = Health), Problem))]
+#[utoipa::path(get, path = "/readyz", tag = "server", security(()),
+    responses((status = 200, body = Health), Problem))]
 pub(super) async fn readyz(State(api): State<ApiState>) -> Result<Json<Health>, Problem> {
     api.phase.check_ready()?;
     Ok(Json(OK))

@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::api::{ApiState, blocking, path_of, query_of};
+use super::api_number::ApiNumber;
 use super::lanes::WorkKind;
 use super::problem::Problem;
 use crate::error::internal;
@@ -34,9 +35,11 @@ pub(super) struct MetricsQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
     /// Number of an event. The page has the oldest events after it. Without it, the page has the newest events.
-    after: Option<u64>,
+    #[param(inline)]
+    after: Option<ApiNumber>,
     /// Largest number of events, up to 1000. 100 if not set. A page of long messages may have fewer.
-    limit: Option<usize>,
+    #[param(inline)]
+    limit: Option<ApiNumber>,
 }
 
 /// Shows the nodes and edges of a job: which nodes run in one chain, and how records are distributed. It never changes, so send the
@@ -82,6 +85,6 @@ pub(super) async fn events(
     query: Result<Query<EventQuery>, QueryRejection>,
 ) -> Result<Json<JobEventPage>, Problem> {
     let (id, EventQuery { after, limit }) = (path_of(id)?, query_of(query)?);
-    let limit = limit.unwrap_or(EVENTS_DEFAULT).min(EVENTS_MAX);
+    let (after, limit) = (after.map(ApiNumber::get), limit.map_or(EVENTS_DEFAULT, ApiNumber::size).min(EVENTS_MAX));
     Ok(Json(blocking(&api, WorkKind::Storage, move |host| host.events(&id, after, limit)).await?))
 }

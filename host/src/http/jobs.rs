@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
 use super::api::{ApiState, blocking, path_of, query_of};
+use super::api_number::ApiNumber;
 use super::body::read_body;
 use super::lanes::WorkKind;
 use super::pages::{PageQuery, encoded};
@@ -25,8 +26,8 @@ use crate::job::{JobPlace, Submission};
 
 /// Size limit of a pipeline file, in bytes.
 const PIPELINE_BYTES_MAX: usize = 64 << 10;
-/// Limit on the name of a pipeline file, in bytes.
-const FILE_NAME_BYTES_MAX: usize = 255;
+/// Limit on the name of a pipeline file, in characters. The OpenAPI description has it as well.
+const FILE_NAME_CHARS_MAX: usize = 255;
 /// Content type of a pipeline file.
 const PIPELINE_TYPE: &str = "application/toml";
 
@@ -39,9 +40,10 @@ const OPTIONS_BYTES_MAX: usize = 64 << 10;
 pub(super) struct SubmitQuery {
     /// Name of the pipeline file in error messages.
     #[serde(default = "default_file_name")]
+    #[param(max_length = 255)]
     file_name: String,
     /// Absolute folder on the server's machine. Relative paths in the pipeline file are relative to it.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^/")]
     base_dir: Option<PathBuf>,
     /// Folder of a savepoint or checkpoint to start from: an absolute path on the server's machine, or
     /// `s3://bucket/folder`.
@@ -80,6 +82,7 @@ pub(super) struct SubmitQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct LocationQuery {
     /// Folder of the savepoint: an absolute path on the server's machine, or `s3://bucket/folder`.
+    #[param(pattern = "^(/|s3://[a-z0-9.-]+$|s3://[a-z0-9.-]+/[A-Za-z0-9_-])")]
     location: String,
 }
 
@@ -116,7 +119,10 @@ fn default_file_name() -> String {
 }
 
 /// Lists the jobs, newest first. The header `link` has the address of the next page, if there is one.
-#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(PageQuery),
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(
+    ("after" = Option<String>, Query, pattern = "^-?[0-9]{1,18}[.]",
+        description = "The page begins behind this place, which the header `link` of the previous page contains."),
+    ("limit" = inline(Option<ApiNumber>), Query, description = "Largest number of items, up to 1000. 500 if not set. A page of large items has fewer.")),
     responses((status = 200, body = Vec<JobSummary>), Problem))]
 pub(super) async fn list(
     State(api): State<ApiState>,
@@ -142,8 +148,8 @@ pub(super) async fn submit(
     if query.base_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
         return Err(request_invalid("base_dir must be an absolute path").into());
     }
-    if query.file_name.len() > FILE_NAME_BYTES_MAX {
-        return Err(request_invalid(format!("file_name is longer than {FILE_NAME_BYTES_MAX} bytes")).into());
+    if query.file_name.chars().count() > FILE_NAME_CHARS_MAX {
+        return Err(request_invalid(format!("file_name is longer than {FILE_NAME_CHARS_MAX} characters")).into());
     }
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
@@ -240,7 +246,9 @@ pub(super) async fn trigger_savepoint(
 
 /// Lists the savepoints of a job that exist in its storage, oldest first.
 #[utoipa::path(get, path = "/v1/jobs/{id}/savepoints", tag = "jobs",
-    params(("id" = String, Path), PageQuery),
+    params(("id" = String, Path),
+    ("after" = Option<String>, Query, pattern = "^[0-9]{1,18}$", description = "Id of a savepoint. The page begins behind it."),
+    ("limit" = inline(Option<ApiNumber>), Query, description = "Largest number of items, up to 1000. 500 if not set.")),
     responses((status = 200, body = Vec<StoredSavepoint>), Problem))]
 pub(super) async fn savepoints(
     State(api): State<ApiState>,
@@ -350,12 +358,12 @@ pub(super) async fn show_checkpoint_request(
 
 /// Shows the contribution of each operator and subtask to a checkpoint, in times and bytes.
 #[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints/details/{checkpoint}", tag = "jobs",
-    params(("id" = String, Path), ("checkpoint" = u64, Path)),
+    params(("id" = String, Path), ("checkpoint" = inline(ApiNumber), Path)),
     responses((status = 200, body = CheckpointDetail), Problem))]
 pub(super) async fn show_checkpoint(
     State(api): State<ApiState>,
-    path: Result<Path<(String, u64)>, PathRejection>,
+    path: Result<Path<(String, ApiNumber)>, PathRejection>,
 ) -> Result<Json<CheckpointDetail>, Problem> {
     let (id, checkpoint) = path_of(path)?;
-    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.checkpoint(&id, checkpoint)).await?))
+    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.checkpoint(&id, checkpoint.get())).await?))
 }

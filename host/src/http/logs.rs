@@ -4,9 +4,12 @@ use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::api::{ApiState, blocking, path_of, query_of};
+use super::api_number::ApiNumber;
 use super::jobs::options;
 use super::lanes::WorkKind;
 use super::problem::Problem;
@@ -26,12 +29,15 @@ const PAGE_MAX: usize = 1000;
 pub(super) struct LogQuery {
     /// Only lines of this operator.
     operator: Option<String>,
-    /// Only lines of this severity and above: `error`, `warn`, `info`, `debug` or `trace`.
+    /// Only lines of this severity and above: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    #[param(inline, value_type = Option<LevelName>)]
     level: Option<String>,
     /// `next` of another page. The page begins behind it. Without it, the newest lines are returned.
-    after: Option<u64>,
+    #[param(inline)]
+    after: Option<ApiNumber>,
     /// Largest number of lines, up to 1000. 100 if not set.
-    limit: Option<usize>,
+    #[param(inline)]
+    limit: Option<ApiNumber>,
 }
 
 /// The level of an operator's log lines.
@@ -39,8 +45,21 @@ pub(super) struct LogQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct LogLevelOptions {
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`. Without it, the level of the pipeline file applies, or else that of the server.
+    #[schema(inline, value_type = Option<LevelName>)]
     level: Option<String>,
 }
+
+/// The name of a level, in the OpenAPI description.
+struct LevelName;
+
+impl PartialSchema for LevelName {
+    fn schema() -> RefOr<Schema> {
+        let names = LogLevel::NAMED.map(|(name, _)| name);
+        RefOr::T(Schema::Object(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()))
+    }
+}
+
+impl ToSchema for LevelName {}
 
 /// Returns log lines of the functions of a job, oldest first.
 #[utoipa::path(get, path = "/v1/jobs/{id}/logs", tag = "logs", params(("id" = String, Path), LogQuery),
@@ -52,7 +71,8 @@ pub(super) async fn lines(
 ) -> Result<Json<LogPage>, Problem> {
     let (id, LogQuery { operator, level, after, limit }) = (path_of(id)?, query_of(query)?);
     let level = parse_level(level)?.unwrap_or(LogLevel::Trace);
-    let request = LogRequest { operator, level, after, limit: limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX) };
+    let (after, limit) = (after.map(ApiNumber::get), limit.map_or(PAGE_DEFAULT, ApiNumber::size).min(PAGE_MAX));
+    let request = LogRequest { operator, level, after, limit };
     Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.logs(&id, &request)).await?))
 }
 

@@ -6,6 +6,7 @@
 
 mod allowed_hosts;
 mod api;
+mod api_number;
 mod authentication;
 pub(crate) mod body;
 mod components;
@@ -34,6 +35,8 @@ mod write_timeout;
 
 #[cfg(test)]
 mod access_tests;
+#[cfg(test)]
+mod description_tests;
 #[cfg(test)]
 mod list_tests;
 #[cfg(test)]

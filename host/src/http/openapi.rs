@@ -1,7 +1,7 @@
 //! What the OpenAPI description says beyond the routes: the kind of token, and the errors.
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, OpenApi as OpenApiDocument};
+use utoipa::openapi::{Components, OpenApi as OpenApiDocument, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::problem_body::{ProblemBody, ProblemLocation};
@@ -30,4 +30,16 @@ impl Modify for TokenSecurity {
         openapi.components.get_or_insert_with(Components::default).add_security_scheme(SCHEME, scheme);
         openapi.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SCHEME, [])]);
     }
+}
+
+/// Puts the tag of each operation in front of its id, such as `jobs-list`. The functions of two modules may have equal names.
+pub(super) fn with_unique_operations(mut openapi: OpenApiDocument) -> OpenApiDocument {
+    for PathItem { get, put, post, delete, .. } in openapi.paths.paths.values_mut() {
+        for operation in [get, put, post, delete].into_iter().flatten() {
+            let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
+            let name = operation.operation_id.take().unwrap_or_default();
+            operation.operation_id = Some(format!("{tag}-{}", name.replace('_', "-")));
+        }
+    }
+    openapi
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::api::query_of;
+use super::api_number::ApiNumber;
 use super::problem::Problem;
 use crate::error::{Result, internal};
 
@@ -26,7 +27,8 @@ pub(super) struct PageQuery {
     /// The page begins behind this place, which the header `link` of the previous page contains.
     after: Option<String>,
     /// Largest number of items, up to 1000. 500 if not set. A page of large items has fewer.
-    limit: Option<usize>,
+    #[param(inline)]
+    limit: Option<ApiNumber>,
 }
 
 impl PageQuery {
@@ -42,7 +44,7 @@ impl PageQuery {
 
     /// Returns the largest number of items.
     pub(super) fn limit(&self) -> usize {
-        self.limit.unwrap_or(ITEMS_DEFAULT).clamp(1, ITEMS_MAX)
+        self.limit.map_or(ITEMS_DEFAULT, ApiNumber::size).clamp(1, ITEMS_MAX)
     }
 
     /// Answers with the first items of the rest of a list, which begins behind `after`. `place` returns the place of an item. `path` is the
@@ -98,7 +100,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_ends_after_its_items_or_its_bytes_and_names_the_next_one() {
-        let page = async |after: Option<&str>, limit, items: Vec<String>| {
+        let page = async |after: Option<&str>, limit: Option<i64>, items: Vec<String>| {
+            let limit = limit.map(|limit| limit.try_into().unwrap());
             let query = PageQuery { after: after.map(str::to_owned), limit };
             let response = query.answer("/v1/x", items, |item| item[..1].to_owned()).unwrap();
             let link = response.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
@@ -111,7 +114,7 @@ mod tests {
         let next = "</v1/x?after=%2F&limit=2>; rel=\"next\"".to_owned();
         assert_eq!(page(None, Some(2), small(3)).await, (2, Some(next)));
         assert_eq!(page(None, Some(0), small(3)).await.0, 1);
-        assert_eq!(page(None, Some(usize::MAX), small(3000)).await.0, 1000);
+        assert_eq!(page(None, Some(i64::MAX), small(3000)).await.0, 1000);
         let large = "x".repeat(200 << 10);
         assert_eq!(page(None, None, vec![large.clone(); 5]).await.0, 2);
         assert_eq!(page(None, None, vec!["x".repeat(1 << 20), large]).await.0, 1, "one at least");

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::api::{ApiState, blocking, path_of, query_of};
+use super::api_number::ApiNumber;
 use super::body::read_body;
 use super::lanes::WorkKind;
 use super::pages::PageQuery;
@@ -29,13 +30,16 @@ const ENTRIES_MAX: usize = 1000;
 pub(super) struct TokenRequest {
     /// Says what the token is for.
     #[serde(default)]
+    #[schema(max_length = 100, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     name: String,
     /// What the token may do.
     role: Role,
     /// The namespace that it may use, or `*` for all. That of the caller's token if not set.
+    #[schema(pattern = "^([*]|[a-z][a-z0-9-]{0,39})$")]
     namespace: Option<String>,
     /// When it ends, in milliseconds since the Unix epoch. Never if not set.
-    expires_at_ms: Option<i64>,
+    #[schema(inline)]
+    expires_at_ms: Option<ApiNumber>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -43,13 +47,15 @@ pub(super) struct TokenRequest {
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     /// Number of an entry. The page has older entries.
-    before: Option<u64>,
+    #[param(inline)]
+    before: Option<ApiNumber>,
     /// Largest number of entries, up to 1000. 100 if not set.
-    limit: Option<usize>,
+    #[param(inline)]
+    limit: Option<ApiNumber>,
 }
 
 /// Lists the tokens of the namespaces that the caller may use, oldest first. Their secrets are not stored.
-#[utoipa::path(get, path = "/v1/tokens", tag = "server", params(PageQuery),
+#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", params(PageQuery),
     responses((status = 200, body = Vec<TokenView>), Problem))]
 pub(super) async fn list(
     State(api): State<ApiState>,
@@ -68,7 +74,7 @@ pub(super) async fn list(
 }
 
 /// Creates a token. The answer is the only one that contains its text.
-#[utoipa::path(post, path = "/v1/tokens", tag = "server", request_body(content = TokenRequest),
+#[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body(content = TokenRequest),
     responses((status = 201, body = CreatedToken), Problem))]
 pub(super) async fn create(
     State(api): State<ApiState>,
@@ -79,6 +85,7 @@ pub(super) async fn create(
     let wanted: TokenRequest = serde_json::from_slice(&body)
         .map_err(|error| request_invalid(format!("the body is not a description of a token: {error}")))?;
     let TokenRequest { name, role, namespace, expires_at_ms } = wanted;
+    let expires_at_ms = expires_at_ms.map(ApiNumber::get).map(u64::cast_signed);
     let scope = namespace.map_or(Ok(caller.scope.clone()), |namespace| namespace.parse::<NamespaceScope>())?;
     if !caller.scope.covers(&scope) || role > caller.role {
         let error = role_insufficient("a token cannot be given more than its creator has");
@@ -93,7 +100,7 @@ pub(super) async fn create(
 }
 
 /// Revokes a token. It is refused from the next request on.
-#[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "server", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", params(("id" = String, Path)),
     responses((status = 204), Problem))]
 pub(super) async fn revoke(
     State(api): State<ApiState>,
@@ -117,7 +124,7 @@ pub(super) async fn caller(Extension(caller): Extension<Caller>) -> Json<CallerV
 }
 
 /// Lists the changes and refusals in the namespaces that the caller may use, newest first.
-#[utoipa::path(get, path = "/v1/audit", tag = "server", params(AuditQuery),
+#[utoipa::path(get, path = "/v1/audit", tag = "tokens", params(AuditQuery),
     responses((status = 200, body = AuditPage), Problem))]
 pub(super) async fn audit(
     State(api): State<ApiState>,
@@ -125,6 +132,7 @@ pub(super) async fn audit(
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Json<AuditPage>, Problem> {
     let AuditQuery { before, limit } = query_of(query)?;
-    let (limit, access) = (limit.unwrap_or(ENTRIES_DEFAULT).min(ENTRIES_MAX), api.access.clone());
+    let (limit, access) = (limit.map_or(ENTRIES_DEFAULT, ApiNumber::size).min(ENTRIES_MAX), api.access.clone());
+    let before = before.map(ApiNumber::get);
     Ok(Json(blocking(&api, WorkKind::Count, move |_| access.audit.page(&caller.scope, before, limit)).await?))
 }
