@@ -55,7 +55,7 @@ impl Example {
     /// Returns the first comment of its pipeline file, which describes the example in one line.
     pub fn title(&self) -> Result<String> {
         let pipeline = self.pipeline()?;
-        let first = pipeline.lines().next().and_then(|line| line.strip_prefix("# "));
+        let first = pipeline.lines().find(|line| !line.starts_with("#:")).and_then(|line| line.strip_prefix("# "));
         Ok(first.with_context(|| format!("the pipeline of {} does not begin with a comment", self.name))?.to_owned())
     }
 

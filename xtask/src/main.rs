@@ -58,8 +58,9 @@ enum Command {
     Kafka(kafka::Arguments),
     /// Runs the checks that are not tests: rustfmt, clippy, tidy, and cargo-deny if it is installed.
     Lint,
-    /// Writes the manual pages and the completions of shells below docs in the target folder.
-    Docs,
+    /// Writes and checks the schema of the pipeline file, manual pages and completions of shells. The latter two are below docs in the target
+    /// folder.
+    Docs(docs::Arguments),
     /// Installs missing build requirements: libclang, a C++ compiler, Rust's wasm target.
     Setup,
 }
@@ -90,7 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Languages(arguments) => languages::run_all(&workspace, &arguments),
         Command::Api(arguments) => api_checks::check(&workspace, &arguments),
         Command::Kafka(arguments) => kafka::run(&workspace, &arguments),
-        Command::Docs => docs::write(&workspace),
+        Command::Docs(arguments) => docs::write(&workspace, &arguments),
         Command::Lint => checks::lint(&workspace),
         Command::Setup => {
             println!("all build requirements are installed");

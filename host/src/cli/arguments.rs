@@ -136,12 +136,11 @@ pub enum CliCommand {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Write the manual pages of all commands.
+    /// Print the JSON Schema of the pipeline file, for editors.
+    Schema,
+    /// Write the manual pages of all commands into a folder, which is created.
     #[command(hide = true)]
-    ManPages {
-        /// The folder, which is created.
-        folder: PathBuf,
-    },
+    ManPages { folder: PathBuf },
     /// Create, list or revoke the tokens of a server.
     #[command(subcommand)]
     Token(TokenCommand),

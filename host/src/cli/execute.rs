@@ -8,7 +8,7 @@ use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
 use super::connection::ConnectionSettings;
 use super::{
-    build, check, dead_letters, doctor, logs, new, observe, run, secrets, server_commands, shell_files, state,
+    build, check, dead_letters, doctor, logs, new, observe, run, schema, secrets, server_commands, shell_files, state,
     state_load, tap, tokens,
 };
 use crate::auth::DEFAULT_NAMESPACE;
@@ -29,6 +29,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
         CliCommand::Check(args) => check::check(&args, cli.json),
         CliCommand::Doctor(args) => return doctor::examine(&args, connection, cli.json),
         CliCommand::Completions { shell } => shell_files::print_completions(shell),
+        CliCommand::Schema => schema::print_schema(),
         CliCommand::ManPages { folder } => shell_files::write_man_pages(&folder),
         CliCommand::New { name } => new::create_project(&name),
         CliCommand::Component(command) => server_commands::component(&client()?, &command, cli.json),

@@ -18,7 +18,7 @@
 //! | `log_output` | starts the log of the process |
 //! | `pipeline_file`, `stale_components` | reads the pipeline file and its components |
 //! | `print`, `print_observed`, `progress`, `report`, `signal` | output on the terminal, errors with exit codes, and stop signals |
-//! | `shell_files` | completions of shells, and manual pages |
+//! | `shell_files`, `schema` | completions of shells, manual pages, and the JSON Schema of the pipeline file |
 
 mod access_arguments;
 mod arguments;
@@ -44,6 +44,7 @@ mod report;
 mod run;
 mod secrets;
 mod server_commands;
+mod schema;
 mod shell_files;
 mod signal;
 mod stale_components;

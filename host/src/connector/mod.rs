@@ -42,6 +42,10 @@ mod pump_tests;
 #[cfg(test)]
 mod registry_tests;
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
+mod schema_validator;
+#[cfg(test)]
 mod settings_tests;
 #[cfg(test)]
 pub(crate) mod split_log;

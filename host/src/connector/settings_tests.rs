@@ -4,8 +4,12 @@
 //! setting decides which values are wrong; an example adds those of its own.
 
 use super::registry::CONNECTORS;
+use super::schema_tests::is_valid_by_schema;
 use crate::error::Error;
-use crate::pipeline::{DECODING_SETTINGS, ENCODING_SETTINGS, PipelineSpec, SOURCE_SETTINGS, Setting, SettingKind};
+use crate::pipeline::{
+    AVRO_SETTINGS, DECODING_SETTINGS, ENCODING_SETTINGS, PipelineSpec, REGISTER_SETTINGS, SOURCE_SETTINGS, Setting,
+    SettingKind,
+};
 
 /// How a setting is used.
 struct Example {
@@ -133,6 +137,8 @@ const KAFKA_SOURCE: &[Example] = &[
             "{ offsets = 1 }",
         ],
     ),
+    example("start.timestamp", "start = { timestamp = @ }", "\"2026-01-01T00:00:00Z\"", &["\"yesterday\""]),
+    example("start.offsets", "start = { offsets = @ }", "{ 0 = 100 }", &["{ x = 1 }", "{ 0 = -1 }"]),
     example("until", "until = @", "\"latest\"", &[]),
     example("group", "group = @", "\"g\"", &["\"a\\nb\""]),
     example("discover", "discover = @", "\"off\"", &[]),
@@ -147,6 +153,9 @@ const KAFKA_SINK: &[Example] = &[
     example("topic", "topic = @", "\"sums\"", &["\"a b\"", "\"..\""]),
     example("guarantee", "guarantee = @", "\"at-least-once\"", &[]),
     example("key", "key = @", "\"value\"", &["\"field\"", "{ field = \"a\", column = 1 }"]),
+    example("key.field", "key = { field = @ }", "\"id\"", &[]),
+    example("key.fields", "key = { fields = @ }", "[\"a\", \"b\"]", &[]),
+    example("key.column", "key = { column = @ }", "0", &[]),
     example("headers", "headers = @", "true", &[]),
     example("tombstones", "tombstones = @", "\"empty\"", &[]),
     example("partitioner", "partitioner = @", "\"crc32\"", &[]),
@@ -393,7 +402,10 @@ fn pipeline(connector: &str, side: Side, lines: &str) -> (String, usize) {
     let section = format!("{own}{}\n", section.join("\n"));
     let (source, sink) = match side {
         Side::Source => (section.as_str(), "connector = \"blackhole\"\n"),
-        Side::Sink => ("connector = \"generator\"\n", section.as_str()),
+        // Its fields and columns can be keys.
+        Side::Sink => {
+            ("connector = \"generator\"\nformat = \"csv\"\ncolumns = [\"id\", \"a\", \"b\"]\n", section.as_str())
+        }
     };
     let text = format!(
         "name = \"n\"\n[checkpoint]\ninterval = \"1s\"\n[source.in]\n{source}[sink.out]\ninput = \"in\"\n{sink}"
@@ -423,7 +435,11 @@ fn wrong_values(kind: SettingKind) -> Vec<String> {
     };
     let mut values = fixed(&["1979-05-27"]);
     values.extend(match kind {
-        SettingKind::Text | SettingKind::Path => fixed(&["1", "true", "[\"a\"]", "{ a = 1 }", "\"\""]),
+        SettingKind::AnyText | SettingKind::Scalar => fixed(&["[\"a\"]", "{ a = 1 }"]),
+        SettingKind::Time => fixed(&["true", "1.5", "[\"a\"]", "{ a = 1 }", "\"\"", "-1"]),
+        SettingKind::Text | SettingKind::Path | SettingKind::Pattern(_) => {
+            fixed(&["1", "true", "[\"a\"]", "{ a = 1 }", "\"\""])
+        }
         SettingKind::Choice(_) => fixed(&["1", "true", "[\"a\"]", "{ a = 1 }", "\"\"", "\"no-such-choice\""]),
         SettingKind::Boolean => fixed(&["1", "\"true\"", "[true]", "{ }"]),
         SettingKind::Number { min, max } => {
@@ -437,13 +453,24 @@ fn wrong_values(kind: SettingKind) -> Vec<String> {
                 fixed(&["5", "true", "\"\"", "\"5\"", "\"-1s\"", "\"1.5s\"", "\"1week\"", "\"99999999999999999999d\""]);
             fixed.into_iter().chain(outside).collect()
         }
+        SettingKind::DurationOr { .. } => fixed(&["5", "true", "\"\"", "\"on\"", "\"5\"", "\"-1s\"", "\"1week\""]),
+        SettingKind::SignedDuration => fixed(&["5", "true", "\"\"", "\"-\"", "\"5\"", "\"--1s\"", "\"1week\""]),
         SettingKind::Size { min, max } => {
             [fixed(&["true", "1.5", "\"\"", "\"1XB\"", "\"-1MiB\"", "[1]"]), outside(min, max).into()].concat()
         }
         SettingKind::Texts => fixed(&["1", "true", "\"a\"", "{ a = 1 }", "[1]"]),
+        SettingKind::Names => fixed(&["1", "true", "\"a\"", "{ a = 1 }", "[1]", "[]", "[\"\"]", "[\"a\", \"a\"]"]),
+        SettingKind::Choices(_) => fixed(&["1", "true", "\"a\"", "{ a = 1 }", "[1]", "[\"no-such-choice\"]"]),
         SettingKind::TextOrTexts => fixed(&["1", "true", "{ a = 1 }", "\"\"", "[]", "[1]", "[\"\"]"]),
-        SettingKind::TextOrTable => fixed(&["1", "true", "[]", "\"\"", "{ no_such_key = 1 }"]),
+        SettingKind::ChoiceOrTable(_) => {
+            fixed(&["1", "true", "[]", "\"\"", "\"no-such-choice\"", "{ no_such_key = 1 }"])
+        }
+        SettingKind::Tables(_) => fixed(&["1", "true", "\"a\"", "{ }", "[1]", "[{ no_such_key = 1 }]"]),
         SettingKind::Table => fixed(&["1", "true", "[]", "\"a\"", "{ no_such_key = 1 }"]),
+        SettingKind::Map { values, .. } => {
+            let of_kind = wrong_values(*values).into_iter().map(|value| format!("{{ a = {value} }}"));
+            fixed(&["1", "true", "[]", "\"a\""]).into_iter().chain(of_kind).collect()
+        }
         SettingKind::Secret => [fixed(&["\"plain\"", "1", "true", "[]"]), fixed(&SECRETS)].concat(),
         SettingKind::TextOrSecret => [fixed(&["1", "true", "[]", "\"\""]), fixed(&SECRETS)].concat(),
     });
@@ -468,6 +495,9 @@ fn assert_refused(connector: &str, side: Side, lines: &str, value: &str) -> Erro
     let text = text.replace('@', value);
     let error = parse(&text).err().unwrap_or_else(|| panic!("{connector} accepts\n{text}"));
     assert!(error.code.starts_with("manifest-"), "{error}\n{text}");
+    if error.code == "manifest-unknown-key" {
+        assert!(!is_valid_by_schema(&text), "the schema accepts\n{text}");
+    }
     assert_eq!(error.location.as_ref().map(|location| location.line), Some(line), "{error}\n{text}");
     error
 }
@@ -478,6 +508,7 @@ fn check(connector: &str, side: Side, setting: &Setting, example: &Example) {
         let text = pipeline(connector, side, example.lines).0.replace('@', value);
         // Bounds of two settings may exclude each other.
         parse(&text).unwrap_or_else(|error| panic!("{connector}: `{}`: {error}\n{text}", setting.key));
+        assert!(is_valid_by_schema(&text), "the schema refuses\n{text}");
     };
     accept(example.good);
     // A value may contradict the other lines of its example, or the limits of the whole pipeline.
@@ -496,7 +527,7 @@ fn check(connector: &str, side: Side, setting: &Setting, example: &Example) {
 }
 
 /// Returns all tables of settings with the connector and the side that tries them, and with their examples.
-fn tables() -> Vec<(&'static str, Side, &'static [Setting], Vec<&'static Example>)> {
+fn tables() -> Vec<(&'static str, Side, Vec<Setting>, Vec<&'static Example>)> {
     let mut tables = Vec::new();
     for connector in CONNECTORS {
         let sides = [
@@ -504,19 +535,15 @@ fn tables() -> Vec<(&'static str, Side, &'static [Setting], Vec<&'static Example
             (Side::Sink, connector.sink.as_ref().map(|sink| sink.settings)),
         ];
         for (side, settings) in sides {
-            tables.extend(settings.map(|settings| (connector.name, side, settings, examples_of(connector.name, side))));
+            let examples = examples_of(connector.name, side);
+            tables.extend(settings.map(|settings| (connector.name, side, settings.to_vec(), examples)));
         }
     }
     let with_registry = |own: &'static [Example]| own.iter().chain(&REGISTRY).collect::<Vec<_>>();
-    let of = |settings: &'static [Setting], examples: Vec<&'static Example>| {
-        let is_own = |example: &&Example| settings.iter().any(|setting| setting.key == example.key);
-        (settings, examples.into_iter().filter(is_own).collect::<Vec<_>>())
-    };
-    let (settings, examples) = of(SOURCE_SETTINGS, SOURCE.iter().collect());
-    tables.push(("generator", Side::Source, settings, examples));
-    let (settings, examples) = of(DECODING_SETTINGS, with_registry(SOURCE));
-    tables.push(("generator", Side::Source, settings, examples));
-    tables.push(("file", Side::Sink, ENCODING_SETTINGS, with_registry(SINK)));
+    let of_source = [SOURCE_SETTINGS, DECODING_SETTINGS, AVRO_SETTINGS].concat();
+    tables.push(("generator", Side::Source, of_source, with_registry(SOURCE)));
+    let of_sink = [ENCODING_SETTINGS, AVRO_SETTINGS, REGISTER_SETTINGS].concat();
+    tables.push(("file", Side::Sink, of_sink, with_registry(SINK)));
     tables
 }
 
@@ -540,7 +567,7 @@ fn every_setting_has_an_example() {
 fn every_wrong_value_and_misspelled_key_is_refused_with_its_line() {
     let (mut tried, mut failed) = (0, Vec::new());
     for (connector, side, settings, examples) in tables() {
-        for setting in settings {
+        for setting in &settings {
             let example = examples.iter().find(|example| example.key == setting.key);
             let example = example.unwrap_or_else(|| panic!("`{}` has no example", setting.key));
             // All settings are tried, whatever fails.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::secret_reference::SecretReference;
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
 
@@ -31,11 +32,25 @@ pub struct RegistrySettings {
 }
 
 /// The settings that [`avro`] reads.
-pub(super) const AVRO_KEYS: [&str; 2] = ["schema", "registry"];
+pub const AVRO_SETTINGS: &[Setting] = &[
+    Setting::new(
+        "schema",
+        SettingKind::Path,
+        "a source without it needs a `registry`; a sink without it has the schema of its rows",
+    ),
+    Setting::new("registry", SettingKind::Table, "none"),
+    Setting::required("registry.url", SettingKind::Pattern("^https?://[^/?#@]")),
+    Setting::new("registry.subject", SettingKind::Text, "the topic and `-value`"),
+    Setting::new("registry.username", SettingKind::Text, "none"),
+    Setting::new("registry.password", SettingKind::Secret, "none"),
+];
+
+/// The setting that only sinks have.
+pub const REGISTER_SETTINGS: &[Setting] = &[Setting::new("registry.register", SettingKind::Boolean, "`true`")];
 
 /// Reads `schema` and `registry`. `is_avro` tells whether they have an effect, `is_sink` whether the section is a sink.
 pub(super) fn avro(section: &TomlSection<'_>, is_avro: bool, is_sink: bool) -> Result<Option<AvroSettings>> {
-    for key in AVRO_KEYS {
+    for key in setting_keys(AVRO_SETTINGS, None) {
         if let Some(item) = section.get(key).filter(|_| !is_avro) {
             return Err(item.invalid("has no effect without format = \"avro\""));
         }
@@ -79,7 +94,7 @@ fn check_url(url: &TomlItem<'_>) -> Result<()> {
 
 fn registry(item: &TomlItem<'_>, is_sink: bool) -> Result<RegistrySettings> {
     let section = item.section()?;
-    section.check_keys(&["url", "subject", "username", "password", "register"])?;
+    section.check_keys(&setting_keys(&[AVRO_SETTINGS, REGISTER_SETTINGS].concat(), Some("registry")))?;
     let text = |key: &str| section.get(key).map(|item| item.string().map(str::to_owned)).transpose();
     let url = section.need("url")?;
     check_url(&url)?;

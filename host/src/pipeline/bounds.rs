@@ -8,6 +8,10 @@ use crate::model::MAX_PARALLELISM_LIMIT;
 
 /// Maximum length of the pipeline's name and of an id, in characters.
 pub(super) const NAME_CHARS_MAX: usize = 64;
+/// A regular expression for the pipeline's name.
+pub(super) const NAME_PATTERN: &str = "^[a-z0-9-]{1,64}$";
+/// A regular expression for ids.
+pub(super) const ID_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
 /// Maximum size of a batch and of an output, in bytes. Offsets in columns have 32 bits, so sizes must stay far below 4 GiB.
 pub(super) const COLUMN_BYTES_MAX: u64 = 1 << 30;
 

@@ -1,10 +1,22 @@
 //! Reads `[fault_injection]`: failures on purpose, for tests and demonstrations of recovery.
 
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
 
 /// Largest number of failures that a pipeline file injects.
 const FAILURES_MAX: usize = 100;
+
+/// The settings in `[fault_injection]`.
+pub(super) const FAULT_INJECTION_SETTINGS: &[Setting] = &[
+    Setting::new("after_checkpoints", SettingKind::Number { min: 1, max: u64::MAX }, "none"),
+    Setting::new("failures", SettingKind::Tables(FAILURES_MAX as u64), "empty"),
+    Setting::required("failures.at", SettingKind::Choice(&["record", "snapshot", "restore", "commit", "close"])),
+    Setting::required("failures.node", SettingKind::Text),
+    Setting::new("failures.subtask", SettingKind::Number { min: 0, max: u32::MAX as u64 }, "0"),
+    Setting::new("failures.after", SettingKind::Number { min: 1, max: u64::MAX }, "1"),
+    Setting::new("failures.checkpoints", SettingKind::Number { min: 0, max: u64::MAX }, "0"),
+];
 
 /// The failures that a job injects on purpose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +71,7 @@ pub(super) fn fault_injection<'n>(
     nodes: impl Iterator<Item = &'n str> + Clone,
 ) -> Result<FaultInjection> {
     let mut injection = FaultInjection::default();
-    let Some(section) = top.section("fault_injection", &["after_checkpoints", "failures"])? else {
+    let Some(section) = top.section("fault_injection", &setting_keys(FAULT_INJECTION_SETTINGS, None))? else {
         return Ok(injection);
     };
     let failures = section.get("failures");
@@ -76,7 +88,7 @@ pub(super) fn fault_injection<'n>(
 
 fn failure<'n>(item: &TomlItem<'_>, mut nodes: impl Iterator<Item = &'n str>) -> Result<InjectedFailure> {
     let table = item.section()?;
-    table.check_keys(&["at", "node", "subtask", "after", "checkpoints"])?;
+    table.check_keys(&setting_keys(FAULT_INJECTION_SETTINGS, Some("failures")))?;
     let step = table.need("at")?.choose(&STEPS)?;
     let node = table.need("node")?;
     let id = node.string()?;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::node_spec::{FaultPolicy, RetrySettings};
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::spec::DeadLetterSettings;
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
@@ -16,6 +17,19 @@ const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 pub(super) const LETTER_BYTES_MIN: u64 = 1 << 10;
 /// Largest limit of the kept dead letters, in bytes.
 pub(super) const LETTER_BYTES_MAX: u64 = 1 << 44;
+
+/// The settings of operators that this file reads.
+pub(super) const FAULT_SETTINGS: &[Setting] = &[
+    Setting::new("on_fault", SettingKind::Choice(&["fail", "skip", "retry", "dead-letter"]), "`\"fail\"`"),
+    Setting::new("retry", SettingKind::Table, "none"),
+    Setting::required("retry.attempts", SettingKind::Number { min: 1, max: ATTEMPTS_MAX }),
+    Setting::required("retry.backoff", SettingKind::Duration { min_ms: 0, max_ms: u64::MAX }),
+    Setting::new("retry.then", SettingKind::Choice(&["fail", "skip", "dead-letter"]), "`\"fail\"`"),
+];
+
+/// The settings in `[dead_letters]`.
+pub(super) const DEAD_LETTER_SETTINGS: &[Setting] =
+    &[Setting::new("limit", SettingKind::Size { min: LETTER_BYTES_MIN, max: LETTER_BYTES_MAX }, "`\"1GiB\"`")];
 
 /// How `on_fault` begins to handle a bad record.
 #[derive(Clone, Copy)]
@@ -46,7 +60,7 @@ pub(super) fn read(section: &TomlSection<'_>) -> Result<(FaultPolicy, Option<Ret
 
 fn retry(item: &TomlItem<'_>) -> Result<(FaultPolicy, RetrySettings)> {
     let section = item.section()?;
-    section.check_keys(&["attempts", "backoff", "then"])?;
+    section.check_keys(&setting_keys(FAULT_SETTINGS, Some("retry")))?;
     let attempts = section.need("attempts")?.count(1, ATTEMPTS_MAX)?;
     let backoff = section.need("backoff")?.duration(Duration::ZERO)?;
     let retry = RetrySettings { attempts: u32::try_from(attempts).unwrap_or(u32::MAX), backoff };
@@ -65,7 +79,8 @@ fn retry(item: &TomlItem<'_>) -> Result<(FaultPolicy, RetrySettings)> {
 /// Reads `[dead_letters]`.
 pub(super) fn dead_letters(top: &TomlSection<'_>) -> Result<DeadLetterSettings> {
     let mut settings = DeadLetterSettings::default();
-    if let Some(item) = top.section("dead_letters", &["limit"])?.and_then(|section| section.get("limit")) {
+    let section = top.section("dead_letters", &setting_keys(DEAD_LETTER_SETTINGS, None))?;
+    if let Some(item) = section.and_then(|section| section.get("limit")) {
         settings.limit_bytes = item.bytes(LETTER_BYTES_MIN, LETTER_BYTES_MAX)? as u64;
         settings.is_limit_set = true;
     }

@@ -7,12 +7,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::toml_reader::TomlItem;
 use crate::error::Result;
 
 /// Maximum number of granted environment variables, and maximum size of all of them together, in bytes.
 const VARIABLES_MAX: usize = 256;
 const VARIABLE_BYTES_MAX: usize = 64 << 10;
+
+/// The settings of operators that this file reads.
+pub(super) const GRANT_SETTINGS: &[Setting] = &[
+    Setting::new("grants", SettingKind::Table, "none"),
+    Setting::new("grants.wasi", SettingKind::Choices(&["cli", "clocks", "filesystem", "sockets"]), "none"),
+    Setting::new("grants.env", SettingKind::map_of(&SettingKind::AnyText), "none"),
+    Setting::new("grants.folder", SettingKind::Table, "none"),
+    Setting::required("grants.folder.path", SettingKind::Path),
+    Setting::new("grants.folder.at", SettingKind::Pattern("^/"), "`\"/\"`"),
+    Setting::new("grants.clock", SettingKind::Boolean, "`false`"),
+    Setting::new("grants.random", SettingKind::Boolean, "`false`"),
+];
 
 /// A part of WASI that a component can import. `wasi:io` needs no grant: its interfaces give access to nothing of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,7 +127,7 @@ impl Grants {
 /// Reads the table `grants`.
 pub(super) fn read(item: &TomlItem<'_>) -> Result<Grants> {
     let section = item.section()?;
-    section.check_keys(&["wasi", "env", "folder", "clock", "random"])?;
+    section.check_keys(&setting_keys(GRANT_SETTINGS, Some("grants")))?;
     let flag = |name: &str| section.get(name).map_or(Ok(false), |item| item.bool());
     Ok(Grants {
         wasi: section.get("wasi").map(|item| wasi_parts(&item)).transpose()?.unwrap_or_default(),
@@ -155,7 +168,7 @@ fn variables(item: &TomlItem<'_>) -> Result<BTreeMap<String, String>> {
 
 fn folder(item: &TomlItem<'_>) -> Result<GrantedFolder> {
     let section = item.section()?;
-    section.check_keys(&["path", "at"])?;
+    section.check_keys(&setting_keys(GRANT_SETTINGS, Some("grants.folder")))?;
     let path = section.need("path")?;
     let at = match section.get("at") {
         Some(item) => {

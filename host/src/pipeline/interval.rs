@@ -1,7 +1,17 @@
 //! Reads `interval` of `[operator.ID]`: the distance in event time between the records that an interval join pairs.
 
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
+
+/// The settings of operators that this file reads.
+pub(super) const INTERVAL_SETTINGS: &[Setting] = &[
+    Setting::new("interval", SettingKind::Table, "none"),
+    Setting::required("interval.lower", SettingKind::SignedDuration),
+    Setting::required("interval.upper", SettingKind::SignedDuration),
+    Setting::new("interval.lower_exclusive", SettingKind::Boolean, "`false`"),
+    Setting::new("interval.upper_exclusive", SettingKind::Boolean, "`false`"),
+];
 
 /// The interval of an interval join. A record of the second input joins a record of the first one if its time is the
 /// first one's time plus `lower_ms` to `upper_ms`, both inclusive.
@@ -16,7 +26,7 @@ pub struct JoinInterval {
 /// Reads an interval.
 pub(super) fn read(item: &TomlItem<'_>) -> Result<JoinInterval> {
     let section = item.section()?;
-    section.check_keys(&["lower", "upper", "lower_exclusive", "upper_exclusive"])?;
+    section.check_keys(&setting_keys(INTERVAL_SETTINGS, Some("interval")))?;
     let is_exclusive =
         |key| -> Result<bool> { Ok(section.get(key).map(|item| item.bool()).transpose()?.unwrap_or(false)) };
     let lower_ms = bound(&section, "lower")?.saturating_add(i64::from(is_exclusive("lower_exclusive")?));

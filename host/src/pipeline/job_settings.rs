@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bounds::COLUMN_BYTES_MAX;
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::spec::{
     BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, HeartbeatSettings, SandboxSettings,
     StateBackendKind, StateSettings,
@@ -17,10 +18,57 @@ const CHANNEL_BYTES_MAX: u64 = 1 << 40;
 /// Maximum number of checkpoints in progress at once. Each holds a snapshot of all state.
 const CONCURRENT_MAX: u64 = 100;
 
+/// The shortest duration of most settings.
+const ONE_MS: SettingKind = SettingKind::Duration { min_ms: 1, max_ms: u64::MAX };
+/// A duration that may be zero.
+const ANY_DURATION: SettingKind = SettingKind::Duration { min_ms: 0, max_ms: u64::MAX };
+/// A duration that is long enough for a heartbeat.
+const HEARTBEAT_DURATION: SettingKind = SettingKind::Duration { min_ms: HEARTBEAT_MS_MIN, max_ms: u64::MAX };
+const HEARTBEAT_MS_MIN: u64 = 100;
+const RETAINED_MAX: u64 = 1_000_000;
+
+/// The settings in `[batch]`.
+pub(super) const BATCH_SETTINGS: &[Setting] = &[
+    Setting::new("records", SettingKind::Number { min: 1, max: BATCH_RECORDS_MAX }, "1024"),
+    Setting::new("bytes", SettingKind::Size { min: 1, max: COLUMN_BYTES_MAX }, "`\"1MiB\"`"),
+    Setting::new("linger", ANY_DURATION, "`\"10ms\"`"),
+    Setting::new("channel_bytes", SettingKind::Size { min: 1 << 20, max: CHANNEL_BYTES_MAX }, "`\"128MiB\"`"),
+];
+
+/// The settings in `[checkpoint]`.
+pub(super) const CHECKPOINT_SETTINGS: &[Setting] = &[
+    Setting::new("interval", ONE_MS, "none"),
+    Setting::new("records", SettingKind::Number { min: 1, max: u64::MAX }, "none"),
+    Setting::new("event_time", ONE_MS, "none"),
+    Setting::new("min_pause", ANY_DURATION, "`\"0s\"`"),
+    Setting::new("max_concurrent", SettingKind::Number { min: 1, max: CONCURRENT_MAX }, "1"),
+    Setting::new("mode", SettingKind::Choice(&["exactly-once", "at-least-once"]), "`\"exactly-once\"`"),
+    Setting::new("unaligned_after", ANY_DURATION, "none"),
+    Setting::new("retained", SettingKind::Number { min: 1, max: RETAINED_MAX }, "3"),
+    Setting::new("on_cancel", SettingKind::Choice(&["delete", "keep"]), "`\"delete\"`"),
+    Setting::new("tolerable_failures", SettingKind::Number { min: 0, max: u32::MAX as u64 }, "0"),
+    Setting::new("timeout", ONE_MS, "`\"10min\"`"),
+    Setting::new("publish_timeout", ONE_MS, "`\"1min\"`"),
+    Setting::new("storage", SettingKind::Text, "the server's `--checkpoint-storage`, else its data folder"),
+];
+
+/// The settings in `[state]`.
+pub(super) const STATE_SETTINGS: &[Setting] =
+    &[Setting::new("backend", SettingKind::Choice(&["memory", "rocksdb"]), "`\"memory\"`")];
+
+/// The settings in `[sandbox]`.
+pub(super) const SANDBOX_SETTINGS: &[Setting] = &[Setting::new("fresh_instance", SettingKind::Boolean, "`false`")];
+
+/// The settings in `[heartbeat]`.
+pub(super) const HEARTBEAT_SETTINGS: &[Setting] = &[
+    Setting::new("interval", HEARTBEAT_DURATION, "`\"10s\"`"),
+    Setting::new("timeout", HEARTBEAT_DURATION, "`\"50s\"`"),
+];
+
 /// Reads `[batch]`.
 pub(super) fn batch(top: &TomlSection<'_>) -> Result<BatchSettings> {
     let mut settings = BatchSettings::default();
-    let Some(section) = top.section("batch", &["records", "bytes", "linger", "channel_bytes"])? else {
+    let Some(section) = top.section("batch", &setting_keys(BATCH_SETTINGS, None))? else {
         return Ok(settings);
     };
     if let Some(item) = section.get("records") {
@@ -37,23 +85,6 @@ pub(super) fn batch(top: &TomlSection<'_>) -> Result<BatchSettings> {
     }
     Ok(settings)
 }
-
-/// The settings in `[checkpoint]`.
-pub(super) const CHECKPOINT_KEYS: &[&str] = &[
-    "interval",
-    "records",
-    "event_time",
-    "min_pause",
-    "max_concurrent",
-    "mode",
-    "unaligned_after",
-    "retained",
-    "on_cancel",
-    "tolerable_failures",
-    "timeout",
-    "publish_timeout",
-    "storage",
-];
 
 /// Reads `[checkpoint]`.
 pub(super) fn checkpoint(top: &TomlSection<'_>) -> Result<CheckpointSettings> {
@@ -72,7 +103,9 @@ pub(super) fn checkpoint(top: &TomlSection<'_>) -> Result<CheckpointSettings> {
         publish_timeout: Duration::from_mins(1),
         storage: None,
     };
-    let Some(section) = top.section("checkpoint", CHECKPOINT_KEYS)? else { return Ok(settings) };
+    let Some(section) = top.section("checkpoint", &setting_keys(CHECKPOINT_SETTINGS, None))? else {
+        return Ok(settings);
+    };
     let at_least = Duration::from_millis(1);
     settings.interval = section.get("interval").map(|item| item.duration(at_least)).transpose()?;
     settings.records = section.get("records").map(|item| item.count(1, u64::MAX)).transpose()?;
@@ -83,7 +116,7 @@ pub(super) fn checkpoint(top: &TomlSection<'_>) -> Result<CheckpointSettings> {
             item.choose(&[("delete", CheckpointCleanup::Delete), ("keep", CheckpointCleanup::Keep)])?;
     }
     if let Some(item) = section.get("retained") {
-        settings.retained = usize::try_from(item.count(1, 1_000_000)?).unwrap_or(usize::MAX);
+        settings.retained = usize::try_from(item.count(1, RETAINED_MAX)?).unwrap_or(usize::MAX);
     }
     if let Some(item) = section.get("tolerable_failures") {
         settings.tolerable_failures = u32::try_from(item.count(0, u64::from(u32::MAX))?).unwrap_or(u32::MAX);
@@ -127,7 +160,7 @@ fn concurrency(section: &TomlSection<'_>, settings: &mut CheckpointSettings) -> 
 
 /// Reads `[state]`.
 pub(super) fn state(top: &TomlSection<'_>) -> Result<StateSettings> {
-    let section = top.section("state", &["backend"])?;
+    let section = top.section("state", &setting_keys(STATE_SETTINGS, None))?;
     let backends = [("memory", StateBackendKind::Memory), ("rocksdb", StateBackendKind::RocksDb)];
     let backend = section.and_then(|section| section.get("backend")).map(|item| item.choose(&backends)).transpose()?;
     Ok(StateSettings { backend: backend.unwrap_or(StateBackendKind::Memory) })
@@ -135,7 +168,7 @@ pub(super) fn state(top: &TomlSection<'_>) -> Result<StateSettings> {
 
 /// Reads `[sandbox]`.
 pub(super) fn sandbox(top: &TomlSection<'_>) -> Result<SandboxSettings> {
-    let section = top.section("sandbox", &["fresh_instance"])?;
+    let section = top.section("sandbox", &setting_keys(SANDBOX_SETTINGS, None))?;
     let fresh = section.and_then(|section| section.get("fresh_instance")).map(|item| item.bool()).transpose()?;
     Ok(SandboxSettings { fresh_instance: fresh.unwrap_or(false) })
 }
@@ -143,8 +176,8 @@ pub(super) fn sandbox(top: &TomlSection<'_>) -> Result<SandboxSettings> {
 /// Reads `[heartbeat]`.
 pub(super) fn heartbeat(top: &TomlSection<'_>) -> Result<HeartbeatSettings> {
     let mut settings = HeartbeatSettings::default();
-    let Some(section) = top.section("heartbeat", &["interval", "timeout"])? else { return Ok(settings) };
-    let at_least = Duration::from_millis(100);
+    let Some(section) = top.section("heartbeat", &setting_keys(HEARTBEAT_SETTINGS, None))? else { return Ok(settings) };
+    let at_least = Duration::from_millis(HEARTBEAT_MS_MIN);
     if let Some(item) = section.get("interval") {
         settings.interval = item.duration(at_least)?;
     }

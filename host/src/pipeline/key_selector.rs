@@ -1,6 +1,8 @@
 //! Key selectors: the place in a record where its key, or another field, is found.
 
+use super::operator_settings::OPERATOR_SETTINGS;
 use super::record_format::names;
+use super::setting::setting_keys;
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::{Result, manifest_key};
 
@@ -40,7 +42,7 @@ pub(super) fn field_or_column(item: &TomlItem<'_>, section: &TomlSection<'_>) ->
 pub(super) fn key(item: &TomlItem<'_>) -> Result<KeySelector> {
     if item.is_table() {
         let section = item.section()?;
-        section.check_keys(&["field", "column", "fields"])?;
+        section.check_keys(&setting_keys(OPERATOR_SETTINGS, Some("key")))?;
         if let Some(fields) = section.get("fields") {
             if let Some(other) = ["field", "column"].iter().find_map(|key| section.get(key)) {
                 let message = format!("{} cannot be combined with `fields`", other.what);

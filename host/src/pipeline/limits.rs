@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
 
@@ -29,6 +30,11 @@ const MS: u64 = 1_000_000;
 const MEMORY_STATE_BYTES: u64 = 2 * GIB;
 /// Default of `limits.state` with the RocksDB backend.
 const ROCKSDB_STATE_BYTES: u64 = 100 * GIB;
+
+/// What the documentation says of both.
+const STATE_DEFAULTS: &str = "`\"2GiB\"` in memory, `\"100GiB\"` in RocksDB";
+/// Largest `limits.faults.share`, in thousandths.
+const FAULT_SHARE_MAX: u64 = 999;
 
 /// Number of limits.
 pub(super) const LIMITS: usize = LimitKey::ALL.len();
@@ -71,15 +77,55 @@ pub(super) enum LimitUnit {
 
 /// Range and default of a limit.
 pub(super) struct LimitRule {
-    name: &'static str,
+    /// `limits.` and the name.
+    key: &'static str,
     pub unit: LimitUnit,
     pub min: u64,
     pub max: u64,
     default: u64,
+    /// The default as the documentation shows it.
+    documented: &'static str,
 }
 
-const fn rule(name: &'static str, unit: LimitUnit, (min, max): (u64, u64), default: u64) -> LimitRule {
-    LimitRule { name, unit, min, max, default }
+const fn rule(
+    key: &'static str,
+    unit: LimitUnit,
+    (min, max): (u64, u64),
+    (default, documented): (u64, &'static str),
+) -> LimitRule {
+    LimitRule { key, unit, min, max, default, documented }
+}
+
+/// The settings of operators that this file reads.
+pub(super) const LIMIT_SETTINGS: &[Setting] = &{
+    const TABLES: [Setting; 5] = [
+        Setting::new("limits", SettingKind::Table, "see below"),
+        Setting::new("limits.faults", SettingKind::Table, "none"),
+        Setting::required("limits.faults.share", SettingKind::Decimal { min: 1, max: FAULT_SHARE_MAX }),
+        Setting::new("limits.faults.window", SettingKind::Duration { min_ms: 1000, max_ms: u64::MAX }, "`\"1min\"`"),
+        Setting::new("limits.faults.records", SettingKind::Number { min: 1, max: u64::MAX }, "100"),
+    ];
+    let mut settings = [TABLES[0]; LIMITS + TABLES.len()];
+    let mut index = 0;
+    while index < settings.len() {
+        settings[index] = match index {
+            0..LIMITS => LimitKey::ALL[index].rule().setting(),
+            _ => TABLES[index - LIMITS],
+        };
+        index += 1;
+    }
+    settings
+};
+
+impl LimitRule {
+    const fn setting(self) -> Setting {
+        let kind = match self.unit {
+            LimitUnit::Bytes => SettingKind::Size { min: self.min, max: self.max },
+            LimitUnit::Count => SettingKind::Number { min: self.min, max: self.max },
+            LimitUnit::Duration => SettingKind::Duration { min_ms: self.min / MS, max_ms: self.max / MS },
+        };
+        Setting::new(self.key, kind, self.documented)
+    }
 }
 
 impl LimitKey {
@@ -102,24 +148,32 @@ impl LimitKey {
         use LimitUnit::{Bytes, Count, Duration};
         match self {
             // At least one page of WebAssembly.
-            LimitKey::Memory => rule("memory", Bytes, (64 * KIB, MEMORY_BYTES_MAX as u64), 64 * MIB),
-            LimitKey::Deadline => rule("deadline", Duration, (MS, 3_600_000 * MS), 1000 * MS),
+            LimitKey::Memory => {
+                rule("limits.memory", Bytes, (64 * KIB, MEMORY_BYTES_MAX as u64), (64 * MIB, "`\"64MiB\"`"))
+            }
+            LimitKey::Deadline => rule("limits.deadline", Duration, (MS, 3_600_000 * MS), (1000 * MS, "`\"1s\"`")),
             // A column has offsets of 32 bits, so its size must stay far below 4 GiB.
-            LimitKey::Output => rule("output", Bytes, (1, GIB), 16 * MIB),
-            LimitKey::StatePerTurn => rule("state_per_turn", Bytes, (1, GIB), 16 * MIB),
-            LimitKey::StatePerKey => rule("state_per_key", Bytes, (1, GIB), 64 * MIB),
-            LimitKey::ListElements => rule("list_elements", Count, (1, u32::MAX as u64), 1_000_000),
-            LimitKey::TimersPerKey => rule("timers_per_key", Count, (1, u32::MAX as u64), 100_000),
-            LimitKey::TimersPerTurn => rule("timers_per_turn", Count, (1, u32::MAX as u64), 100_000),
-            LimitKey::State => rule("state", Bytes, (1, 1 << 60), MEMORY_STATE_BYTES),
-            LimitKey::LogLines => rule("log_lines", Count, (1, 1_000_000), 100),
-            LimitKey::LogBytes => rule("log_bytes", Bytes, (1, GIB), 256 * KIB),
+            LimitKey::Output => rule("limits.output", Bytes, (1, GIB), (16 * MIB, "`\"16MiB\"`")),
+            LimitKey::StatePerTurn => rule("limits.state_per_turn", Bytes, (1, GIB), (16 * MIB, "`\"16MiB\"`")),
+            LimitKey::StatePerKey => rule("limits.state_per_key", Bytes, (1, GIB), (64 * MIB, "`\"64MiB\"`")),
+            LimitKey::ListElements => {
+                rule("limits.list_elements", Count, (1, u32::MAX as u64), (1_000_000, "`1_000_000`"))
+            }
+            LimitKey::TimersPerKey => {
+                rule("limits.timers_per_key", Count, (1, u32::MAX as u64), (100_000, "`100_000`"))
+            }
+            LimitKey::TimersPerTurn => {
+                rule("limits.timers_per_turn", Count, (1, u32::MAX as u64), (100_000, "`100_000`"))
+            }
+            LimitKey::State => rule("limits.state", Bytes, (1, 1 << 60), (MEMORY_STATE_BYTES, STATE_DEFAULTS)),
+            LimitKey::LogLines => rule("limits.log_lines", Count, (1, 1_000_000), (100, "`100`")),
+            LimitKey::LogBytes => rule("limits.log_bytes", Bytes, (1, GIB), (256 * KIB, "`\"256KiB\"`")),
         }
     }
 
     /// Returns its key in the pipeline file, which metrics and messages also use.
     pub const fn as_str(self) -> &'static str {
-        self.rule().name
+        self.rule().key.split_at("limits.".len()).1
     }
 
     /// Formats an amount of this limit.
@@ -226,8 +280,7 @@ impl OperatorLimits {
 /// Reads the table `limits` of an operator.
 pub(super) fn read(item: &TomlItem<'_>) -> Result<OperatorLimits> {
     let section = item.section()?;
-    let keys: Vec<&str> = LimitKey::ALL.iter().map(|key| key.as_str()).chain(["faults"]).collect();
-    section.check_keys(&keys)?;
+    section.check_keys(&setting_keys(LIMIT_SETTINGS, Some("limits")))?;
     let mut limits = OperatorLimits::default();
     for key in LimitKey::ALL {
         if let Some(item) = section.get(key.as_str()) {
@@ -253,12 +306,9 @@ fn read_amount(item: &TomlItem<'_>, rule: &LimitRule) -> Result<u64> {
 }
 
 fn fault_share(section: &TomlSection<'_>) -> Result<FaultShareLimit> {
-    section.check_keys(&["share", "window", "records"])?;
+    section.check_keys(&setting_keys(LIMIT_SETTINGS, Some("limits.faults")))?;
     let share = section.need("share")?;
-    let thousandths = share.thousandths()?;
-    if thousandths >= 1000 {
-        return Err(share.invalid("must be less than 1"));
-    }
+    let thousandths = share.thousandths_within(1, FAULT_SHARE_MAX)?;
     let window = section.get("window").map(|item| item.duration(Duration::from_secs(1))).transpose()?;
     let records_min = section.get("records").map(|item| item.count(1, u64::MAX)).transpose()?;
     Ok(FaultShareLimit {

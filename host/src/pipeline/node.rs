@@ -8,7 +8,7 @@ use super::connector::{Connector, SinkConfig};
 use super::connector_keys::{self, ConnectorKeys};
 use super::key_selector::{KeySelector, key};
 use super::node_spec::{FunctionReference, InputRole, NodeKind, OperatorNode, OutputPort, SinkNode};
-use super::record_format::ENCODING_SETTINGS;
+use super::sections::{self, NODE_KINDS};
 use super::setting::setting_keys;
 use super::source::source;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
@@ -62,7 +62,7 @@ pub(super) fn read_all<'a>(
     top: &TomlSection<'a>,
 ) -> Result<Vec<UnwiredNode<'a>>> {
     let mut nodes = Vec::new();
-    for kind in ["source", "operator", "sink"] {
+    for kind in NODE_KINDS {
         let Some(item) = top.get(kind) else { continue };
         for (id, span, item) in item.section()?.entries() {
             let what = format!("[{kind}.{id}]");
@@ -112,25 +112,7 @@ fn read<'a>(connectors: &[&Connector], kind: &str, id: &'a str, section: &TomlSe
 }
 
 fn operator(section: &TomlSection<'_>) -> Result<OperatorNode> {
-    let own = [
-        "input",
-        "inputs",
-        "second",
-        "broadcast",
-        "key",
-        "second_key",
-        "component",
-        "function",
-        "config",
-        "interval",
-        "on_fault",
-        "retry",
-        "limits",
-        "log",
-        "grants",
-        "parallelism",
-    ];
-    section.check_keys(&[&own[..], &window::KEYS, &row_operator::KEYS].concat())?;
+    section.check_keys(&setting_keys(&sections::operator_settings(), None))?;
     let (on_fault, retry) = fault_settings::read(section)?;
     let rows = row_operator::read(section)?;
     let windows = window::read(section)?;
@@ -164,20 +146,14 @@ fn config(item: &TomlItem<'_>) -> Result<BTreeMap<String, String>> {
     entries.into_iter().map(|(key, _, item)| Ok((key.to_string(), item.scalar_text()?))).collect()
 }
 
-/// The settings that every sink has, besides those of its encoding.
-const SINK_KEYS: [&str; 4] = ["input", "inputs", "connector", "parallelism"];
-
 fn sink(connectors: &[&Connector], section: &TomlSection<'_>) -> Result<SinkNode> {
-    let sinks: Vec<_> =
-        connectors.iter().filter_map(|connector| Some((connector.name, connector.sink.as_ref()?))).collect();
-    let encoding = |encodes: bool| if encodes { setting_keys(ENCODING_SETTINGS, None) } else { Vec::new() };
-    let known: Vec<ConnectorKeys> = sinks
-        .iter()
-        .map(|(name, sink)| ConnectorKeys {
-            connector: name,
-            keys: [SINK_KEYS.to_vec(), encoding(sink.encodes), setting_keys(sink.settings, None)].concat(),
-        })
-        .collect();
+    let (mut sinks, mut known) = (Vec::new(), Vec::new());
+    for connector in connectors {
+        if let (Some(sink), Some(settings)) = (&connector.sink, sections::sink_settings(connector)) {
+            sinks.push((connector.name, sink));
+            known.push(ConnectorKeys { connector: connector.name, keys: setting_keys(&settings, None) });
+        }
+    }
     let (name, sink) = sinks[connector_keys::choose(section, &known)?];
     let connector = SinkConfig::new(name, (sink.read)(section)?);
     Ok(SinkNode { connector, encoding: record_format::encoding(section)? })

@@ -8,33 +8,17 @@ use super::connector::Connector;
 use super::fault_injection::fault_injection;
 use super::fault_settings;
 use super::graph;
-use super::job_settings::{self, CHECKPOINT_KEYS};
+use super::job_settings::{self, CHECKPOINT_SETTINGS};
 use super::node::{self, UnwiredNode};
 use super::node_spec::{NodeKind, PipelineNode};
 use super::restart::restart;
+use super::sections::{self, NODE_KINDS};
+use super::setting::setting_keys;
 use super::spec::{PipelineSpec, StateBackendKind};
 use super::syntax::syntax_error;
 use super::toml_reader::{PipelineText, TomlItem, TomlSection};
 use crate::error::{Result, TextLocation, manifest_parallelism};
 use crate::model::default_max_parallelism;
-
-const TOP_KEYS: &[&str] = &[
-    "name",
-    "parallelism",
-    "max_parallelism",
-    "seed",
-    "batch",
-    "checkpoint",
-    "restart",
-    "fault_injection",
-    "state",
-    "sandbox",
-    "dead_letters",
-    "heartbeat",
-    "source",
-    "operator",
-    "sink",
-];
 
 /// Held while a text is parsed. A parser needs some thousand times the memory of a hostile text, so that only one runs at a
 /// time, whatever the number of requests.
@@ -48,7 +32,7 @@ impl PipelineSpec {
         let text = PipelineText { file: file_name, text };
         let document = DeTable::parse(text.text).map_err(|error| syntax_error(&text, &error))?;
         let top = TomlSection::open(&text, "the pipeline file".to_string(), 0..0, document.get_ref());
-        top.check_keys(TOP_KEYS)?;
+        top.check_keys(&sections::top_keys())?;
         pipeline(connectors, &text, &top)
     }
 }
@@ -58,8 +42,7 @@ pub fn locate(text: &str, file_name: &str, node: &str, key: &str) -> Option<Text
     let _one_at_a_time = PARSING.lock();
     let text = PipelineText { file: file_name, text };
     let document = DeTable::parse(text.text).ok()?;
-    let kinds =
-        ["source", "operator", "sink"].iter().filter_map(|kind| document.get_ref().get(*kind)?.get_ref().as_table());
+    let kinds = NODE_KINDS.iter().filter_map(|kind| document.get_ref().get(*kind)?.get_ref().as_table());
     let (name, table) = kinds.filter_map(|nodes| nodes.get_key_value(node)).next()?;
     let span =
         table.get_ref().as_table().and_then(|table| table.get(key)).map_or_else(|| name.span(), |value| value.span());
@@ -135,7 +118,9 @@ fn max_parallelism(text: &PipelineText<'_>, top: &TomlSection<'_>, nodes: &[Unwi
 /// Checks that every source has a watermark if `checkpoint.event_time` is set. Otherwise the smallest one never moves.
 fn check_event_time(top: &TomlSection<'_>, pipeline: &PipelineSpec) -> Result<()> {
     let without = |node: &&PipelineNode| matches!(&node.kind, NodeKind::Source(source) if source.watermark.is_none());
-    let item = top.section("checkpoint", CHECKPOINT_KEYS)?.and_then(|section| section.get("event_time"));
+    let item = top
+        .section("checkpoint", &setting_keys(CHECKPOINT_SETTINGS, None))?
+        .and_then(|section| section.get("event_time"));
     match (item, pipeline.nodes.iter().find(without)) {
         (Some(item), Some(node)) => {
             Err(item.invalid(format_args!("needs a `watermark` of every source, but `{}` has none", node.id)))

@@ -84,29 +84,20 @@ pub enum SinkFormat {
 
 /// The settings that [`decoding`] reads.
 pub const DECODING_SETTINGS: &[Setting] = &[
-    Setting::new("columns", SettingKind::Texts, ""),
+    Setting::new("columns", SettingKind::Names, "those of the header"),
     Setting::new("null_values", SettingKind::Texts, "`[\"\"]`"),
-    Setting::new("fields", SettingKind::Table, ""),
-    Setting::new("schema", SettingKind::Path, ""),
-    Setting::new("registry", SettingKind::Table, ""),
-    Setting::required("registry.url", SettingKind::Text),
-    Setting::new("registry.subject", SettingKind::Text, "`\"TOPIC-value\"`"),
-    Setting::new("registry.username", SettingKind::Text, ""),
-    Setting::new("registry.password", SettingKind::Secret, ""),
+    Setting::new("fields", SettingKind::map_of(&SettingKind::Text), "empty"),
 ];
 
 /// The settings that [`encoding`] reads.
 pub const ENCODING_SETTINGS: &[Setting] = &[
-    Setting::new("format", SettingKind::Choice(&["ndjson", "csv", "raw", "avro"]), ""),
+    Setting::new(
+        "format",
+        SettingKind::Choice(&["ndjson", "csv", "raw", "avro"]),
+        "rows as NDJSON, other records as they are",
+    ),
     Setting::new("header", SettingKind::Boolean, "`true`"),
-    Setting::new("columns", SettingKind::Texts, ""),
-    Setting::new("schema", SettingKind::Path, ""),
-    Setting::new("registry", SettingKind::Table, ""),
-    Setting::required("registry.url", SettingKind::Text),
-    Setting::new("registry.subject", SettingKind::Text, "`\"TOPIC-value\"`"),
-    Setting::new("registry.username", SettingKind::Text, ""),
-    Setting::new("registry.password", SettingKind::Secret, ""),
-    Setting::new("registry.register", SettingKind::Boolean, "`true`"),
+    Setting::new("columns", SettingKind::Names, "all fields"),
 ];
 
 /// Reads `format` of a source.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use super::setting::{Setting, SettingKind, setting_keys, setting_keys_with};
 use super::spec::{CheckpointSettings, ExponentialDelay, FailureLimit, RestartStrategy};
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::Result;
 
 /// Largest number of failures that a strategy counts. The times of all of them are part of the job's record.
 const FAILURES_MAX: u64 = 10_000;
+/// Largest factor between two delays, in thousandths.
+const MULTIPLIER_MAX: u64 = 1_000_000;
 /// Shortest restart delay. Without one, a job that fails at once would restart without a pause.
 const DELAY_MIN: Duration = Duration::from_millis(1);
 /// Time over which the attempts of a fixed delay are counted, in addition to the delays themselves.
@@ -28,41 +31,44 @@ const STRATEGIES: [(&str, StrategyKind); 4] = [
     ("exponential-delay", StrategyKind::ExponentialDelay),
 ];
 
-const KEYS: &[&str] = &[
-    "strategy",
-    "attempts",
-    "delay",
-    "interval",
-    "failures",
-    "initial",
-    "maximum",
-    "multiplier",
-    "jitter",
-    "reset_after",
+const FAILURES: SettingKind = SettingKind::Number { min: 1, max: FAILURES_MAX };
+const DELAY: SettingKind = SettingKind::Duration { min_ms: 1, max_ms: u64::MAX };
+const FIXED: &[&str] = &["fixed-delay"];
+const RATE: &[&str] = &["failure-rate"];
+const EXPONENTIAL: &[&str] = &["exponential-delay"];
+
+/// The settings in `[restart]`.
+pub(super) const RESTART_SETTINGS: &[Setting] = &[
+    Setting::new(
+        "strategy",
+        SettingKind::Choice(&["none", "fixed-delay", "failure-rate", "exponential-delay"]),
+        "`\"fixed-delay\"`",
+    ),
+    Setting::new("attempts", FAILURES, "3").only_with("strategy", FIXED),
+    Setting::new("delay", DELAY, "`\"1s\"`").only_with("strategy", FIXED),
+    Setting::new("interval", DELAY, "1 h, and `attempts` times `delay`").only_with("strategy", FIXED),
+    Setting::new("failures", FAILURES, "1").only_with("strategy", RATE),
+    Setting::new("delay", DELAY, "`\"1s\"`").only_with("strategy", RATE),
+    Setting::new("interval", DELAY, "`\"1min\"`").only_with("strategy", RATE),
+    Setting::new("initial", DELAY, "`\"1s\"`").only_with("strategy", EXPONENTIAL),
+    Setting::new("maximum", DELAY, "`\"1min\"`").only_with("strategy", EXPONENTIAL),
+    Setting::new("multiplier", SettingKind::Decimal { min: 1_000, max: MULTIPLIER_MAX }, "1.5")
+        .only_with("strategy", EXPONENTIAL),
+    Setting::new("jitter", SettingKind::Decimal { min: 0, max: 1_000 }, "0.1").only_with("strategy", EXPONENTIAL),
+    Setting::new("reset_after", DELAY, "`\"1h\"`").only_with("strategy", EXPONENTIAL),
+    Setting::new("attempts", FAILURES, "no limit").only_with("strategy", EXPONENTIAL),
 ];
 
 impl StrategyKind {
     fn name(self) -> &'static str {
         STRATEGIES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
-
-    /// Returns the keys that have an effect with this strategy.
-    fn keys(self) -> &'static [&'static str] {
-        match self {
-            StrategyKind::None => &["strategy"],
-            StrategyKind::FixedDelay => &["strategy", "attempts", "delay", "interval"],
-            StrategyKind::FailureRate => &["strategy", "failures", "delay", "interval"],
-            StrategyKind::ExponentialDelay => {
-                &["strategy", "attempts", "initial", "maximum", "multiplier", "jitter", "reset_after"]
-            }
-        }
-    }
 }
 
 /// Reads `[restart]`. Without it, a job with periodic checkpoints restarts after an exponential delay, and another one up to
 /// three times.
 pub(super) fn restart(top: &TomlSection<'_>, checkpoint: &CheckpointSettings) -> Result<RestartStrategy> {
-    let Some(section) = top.section("restart", KEYS)? else {
+    let Some(section) = top.section("restart", &setting_keys(RESTART_SETTINGS, None))? else {
         return Ok(match checkpoint.is_periodic() {
             true => RestartStrategy::ExponentialDelay(ExponentialDelay::default()),
             false => RestartStrategy::FixedDelay { limit: fixed_delay_limit(3, DEFAULT_DELAY), delay: DEFAULT_DELAY },
@@ -70,7 +76,8 @@ pub(super) fn restart(top: &TomlSection<'_>, checkpoint: &CheckpointSettings) ->
     };
     let chosen = section.get("strategy").map(|item| item.choose(&STRATEGIES)).transpose()?;
     let kind = chosen.unwrap_or(StrategyKind::FixedDelay);
-    for key in KEYS.iter().filter(|key| !kind.keys().contains(key)) {
+    let known = setting_keys_with(RESTART_SETTINGS, None, kind.name());
+    for key in setting_keys(RESTART_SETTINGS, None).into_iter().filter(|key| !known.contains(key)) {
         if let Some(item) = section.get(key) {
             return Err(item.invalid(format_args!("has no effect with strategy = \"{}\"", kind.name())));
         }
@@ -136,7 +143,7 @@ fn exponential_delay(section: &TomlSection<'_>) -> Result<RestartStrategy> {
         return Err(item.invalid("must be at least `initial`"));
     }
     if let Some(item) = section.get("multiplier") {
-        settings.multiplier_thousandths = item.thousandths_within(1_000, 1_000_000)?;
+        settings.multiplier_thousandths = item.thousandths_within(1_000, MULTIPLIER_MAX)?;
     }
     if let Some(item) = section.get("jitter") {
         settings.jitter_thousandths = item.thousandths_within(0, 1_000)?;

@@ -2,6 +2,7 @@
 
 use super::filter::{self, FilterExpression};
 use super::record_format::names;
+use super::setting::{Setting, SettingKind, setting_keys};
 use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::{Result, manifest_invalid};
 
@@ -35,7 +36,13 @@ pub struct FieldRename {
 }
 
 /// The settings of `[operator.ID]` that this file reads.
-pub(super) const KEYS: [&str; 2] = ["select", "filter"];
+pub(super) const ROW_SETTINGS: &[Setting] = &[
+    Setting::new("select", SettingKind::Table, "none"),
+    Setting::new("select.keep", SettingKind::Names, "all"),
+    Setting::new("select.drop", SettingKind::Names, "none"),
+    Setting::new("select.rename", SettingKind::map_of(&SettingKind::Text), "none"),
+    Setting::new("filter", SettingKind::Text, "none"),
+];
 
 /// The settings that need a function.
 const FUNCTION_KEYS: [&str; 13] = [
@@ -56,7 +63,8 @@ const FUNCTION_KEYS: [&str; 13] = [
 
 /// Reads an operator without a component. Returns `None` if it has neither `select` nor `filter`.
 pub(super) fn read(operator: &TomlSection<'_>) -> Result<Option<RowOperator>> {
-    let Some(present) = KEYS.iter().find(|key| operator.get(key).is_some()) else { return Ok(None) };
+    let keys = setting_keys(ROW_SETTINGS, None);
+    let Some(present) = keys.iter().find(|key| operator.get(key).is_some()) else { return Ok(None) };
     if let Some(item) = FUNCTION_KEYS.iter().find_map(|key| operator.get(key)) {
         let hint = "give the function an operator of its own that reads this one";
         return Err(item
@@ -85,7 +93,7 @@ fn expression(item: &TomlItem<'_>) -> Result<FilterExpression> {
 
 fn selection(item: &TomlItem<'_>) -> Result<FieldSelection> {
     let section = item.section()?;
-    section.check_keys(&["keep", "drop", "rename"])?;
+    section.check_keys(&setting_keys(ROW_SETTINGS, Some("select")))?;
     if let (Some(_), Some(drop)) = (section.get("keep"), section.get("drop")) {
         return Err(drop.invalid("cannot be combined with `keep`"));
     }

@@ -10,47 +10,23 @@ use super::node_spec::{
     AlignmentSettings, SourceNode, SourceTimestamp, TimestampFormat, TimestampSelector, UndecodablePolicy,
     WatermarkSettings,
 };
-use super::record_format::{self, DECODING_SETTINGS, DecodingSettings, FileFormat};
-use super::setting::{Setting, SettingKind, setting_keys};
+use super::record_format::{self, DecodingSettings, FileFormat};
+use super::sections;
+use super::setting::setting_keys;
+use super::source_settings::SOURCE_SETTINGS;
 use super::timestamp_format;
-use super::toml_reader::{THOUSANDTHS_MAX, TomlItem, TomlSection};
+use super::toml_reader::{TomlItem, TomlSection};
 use crate::error::{Result, manifest_key, manifest_parallelism};
-use crate::model::MAX_PARALLELISM_LIMIT;
-
-/// The settings that every source has, besides those of its decoding.
-pub const SOURCE_SETTINGS: &[Setting] = &[
-    Setting::required("connector", SettingKind::Text),
-    Setting::new("format", SettingKind::Choice(&["lines", "csv", "ndjson", "raw", "avro"]), ""),
-    Setting::new("timestamp", SettingKind::TextOrTable, ""),
-    Setting::new("timestamp.field", SettingKind::Text, ""),
-    Setting::new("timestamp.column", SettingKind::Number { min: 0, max: u32::MAX as u64 }, ""),
-    Setting::new("timestamp.format", SettingKind::Text, ""),
-    Setting::new("timestamp.zone", SettingKind::Text, "`\"UTC\"`"),
-    Setting::new("watermark", SettingKind::TextOrTable, "`\"none\"`"),
-    Setting::required("watermark.out_of_orderness", SettingKind::Duration { min_ms: 0, max_ms: u64::MAX }),
-    Setting::new("watermark.idle_after", SettingKind::Duration { min_ms: 1, max_ms: u64::MAX }, ""),
-    Setting::new("watermark.alignment", SettingKind::Table, ""),
-    Setting::required("watermark.alignment.group", SettingKind::Text),
-    Setting::required("watermark.alignment.max_drift", SettingKind::Duration { min_ms: 0, max_ms: u64::MAX }),
-    Setting::new("rate", SettingKind::Decimal { min: 1, max: THOUSANDTHS_MAX }, ""),
-    Setting::new("on_undecodable", SettingKind::Choice(&["fail", "skip", "dead-letter"]), "`\"fail\"`"),
-    Setting::new("keep_raw", SettingKind::Boolean, "`false`"),
-    Setting::new("parallelism", SettingKind::Number { min: 1, max: MAX_PARALLELISM_LIMIT as u64 }, "the pipeline's"),
-];
 
 /// Reads `[source.ID]`.
 pub(super) fn source(connectors: &[&Connector], section: &TomlSection<'_>) -> Result<SourceNode> {
-    let sources: Vec<_> =
-        connectors.iter().filter_map(|connector| Some((connector.name, connector.source.as_ref()?))).collect();
-    let known: Vec<ConnectorKeys> = sources
-        .iter()
-        .map(|(name, source)| ConnectorKeys {
-            connector: name,
-            keys: [SOURCE_SETTINGS, DECODING_SETTINGS, source.settings]
-                .map(|settings| setting_keys(settings, None))
-                .concat(),
-        })
-        .collect();
+    let (mut sources, mut known) = (Vec::new(), Vec::new());
+    for connector in connectors {
+        if let (Some(source), Some(settings)) = (&connector.source, sections::source_settings(connector)) {
+            sources.push((connector.name, source));
+            known.push(ConnectorKeys { connector: connector.name, keys: setting_keys(&settings, None) });
+        }
+    }
     let (name, read) = sources[connector_keys::choose(section, &known)?];
     let connector = SourceConfig::new(name, (read.read)(section)?);
     check_parallelism(section, &connector)?;

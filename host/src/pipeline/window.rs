@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::duration;
 use super::key_selector::field_or_column;
+use super::setting::{Setting, SettingKind, setting_keys, setting_keys_with};
 use super::toml_reader::{TomlItem, TomlSection};
 use super::window_settings::{
     Aggregate, Evictor, NumericAggregate, RetainedElements, WindowAssigner, WindowSettings, WindowTrigger,
@@ -16,13 +17,51 @@ use crate::model::TimeDomain;
 /// Maximum number of windows that one record may belong to.
 const WINDOWS_MAX: i64 = 100_000;
 
-/// The settings of `[operator.ID]` that this file reads.
-pub(super) const KEYS: [&str; 4] = ["window", "trigger", "evictor", "aggregate"];
+const ANY_DURATION: SettingKind = SettingKind::Duration { min_ms: 0, max_ms: u64::MAX };
+const ONE_MS: SettingKind = SettingKind::Duration { min_ms: 1, max_ms: u64::MAX };
+const RECORDS_MAX: u64 = u64::MAX >> 1;
+const TOP_MAX: u64 = 100_000;
+const WITH_STARTS: &[&str] = &["tumbling", "sliding"];
+const OF_NUMBERS: &[&str] = &["sum", "min", "max", "average", "top"];
+
+/// The settings of operators that this file reads.
+pub(super) const WINDOW_SETTINGS: &[Setting] = &[
+    Setting::new("window", SettingKind::Table, "none"),
+    Setting::required("window.type", SettingKind::Choice(&["tumbling", "sliding", "session", "global"])),
+    Setting::required("window.size", ONE_MS).only_with("type", WITH_STARTS),
+    Setting::required("window.slide", ONE_MS).only_with("type", &["sliding"]),
+    Setting::new("window.offset", SettingKind::SignedDuration, "`\"0s\"`").only_with("type", WITH_STARTS),
+    Setting::required("window.gap", ONE_MS).only_with("type", &["session"]),
+    Setting::new("window.time", SettingKind::Choice(&["event", "processing"]), "`\"event\"`"),
+    Setting::new("window.allowed_lateness", ANY_DURATION, "`\"0s\"`"),
+    Setting::new("trigger", SettingKind::Table, "none"),
+    Setting::required("trigger.type", SettingKind::Choice(&["event-time", "processing-time", "count", "continuous"])),
+    Setting::required("trigger.count", SettingKind::Number { min: 1, max: RECORDS_MAX }).only_with("type", &["count"]),
+    Setting::required("trigger.interval", ONE_MS).only_with("type", &["continuous"]),
+    Setting::new("trigger.purge", SettingKind::Boolean, "`false`"),
+    Setting::new("evictor", SettingKind::Table, "none"),
+    Setting::required("evictor.type", SettingKind::Choice(&["count", "time"])),
+    Setting::required("evictor.keep", SettingKind::Number { min: 0, max: RECORDS_MAX }).only_with("type", &["count"]),
+    Setting::required("evictor.keep", ONE_MS).only_with("type", &["time"]),
+    Setting::new("evictor.after", SettingKind::Boolean, "`false`"),
+    Setting::new("aggregate", SettingKind::Table, "none"),
+    Setting::required("aggregate.type", SettingKind::Choice(&["count", "sum", "min", "max", "average", "top"])),
+    Setting::new("aggregate.field", SettingKind::Text, "none").only_with("type", OF_NUMBERS),
+    Setting::new("aggregate.column", SettingKind::Number { min: 0, max: u32::MAX as u64 }, "none")
+        .only_with("type", OF_NUMBERS),
+    Setting::required("aggregate.n", SettingKind::Number { min: 1, max: TOP_MAX }).only_with("type", &["top"]),
+];
+
+/// Refuses keys that a table does not have with its `type`.
+fn check_keys_of_type(table: &str, section: &TomlSection<'_>) -> Result<()> {
+    let chosen = section.need("type")?;
+    section.check_keys(&setting_keys_with(WINDOW_SETTINGS, Some(table), chosen.string()?))
+}
 
 /// Reads the windows of an operator. Returns `None` if it has none.
 pub(super) fn read(operator: &TomlSection<'_>) -> Result<Option<WindowSettings>> {
     let Some(item) = operator.get("window") else {
-        let stray = KEYS[1..].iter().find_map(|key| operator.get(key));
+        let stray = setting_keys(WINDOW_SETTINGS, None).into_iter().find_map(|key| operator.get(key));
         return match stray {
             Some(item) => Err(item.invalid("has no effect without a `window`")),
             None => Ok(None),
@@ -84,7 +123,6 @@ enum WindowType {
 }
 
 fn window(item: &TomlItem<'_>) -> Result<WindowSettings> {
-    const COMMON: &[&str] = &["type", "time", "allowed_lateness"];
     let section = item.section()?;
     let types = [
         ("tumbling", WindowType::Tumbling),
@@ -92,15 +130,8 @@ fn window(item: &TomlItem<'_>) -> Result<WindowSettings> {
         ("session", WindowType::Session),
         ("global", WindowType::Global),
     ];
-    let chosen = section.need("type")?;
-    let chosen = chosen.choose(&types)?;
-    let own: &[&str] = match chosen {
-        WindowType::Tumbling => &["size", "offset"],
-        WindowType::Sliding => &["size", "slide", "offset"],
-        WindowType::Session => &["gap"],
-        WindowType::Global => &[],
-    };
-    section.check_keys(&[COMMON, own].concat())?;
+    let chosen = section.need("type")?.choose(&types)?;
+    check_keys_of_type("window", &section)?;
     let offset = || section.get("offset").map(|item| signed_ms(&item)).transpose();
     let assigner = match chosen {
         WindowType::Tumbling => {
@@ -156,19 +187,14 @@ fn trigger(item: &TomlItem<'_>, settings: &mut WindowSettings) -> Result<()> {
         ("continuous", TriggerType::Continuous),
     ];
     let chosen = section.need("type")?.choose(&types)?;
-    let own: &[&str] = match chosen {
-        TriggerType::EventTime | TriggerType::ProcessingTime => &[],
-        TriggerType::Count => &["count"],
-        TriggerType::Continuous => &["interval"],
-    };
-    section.check_keys(&[&["type", "purge"], own].concat())?;
+    check_keys_of_type("trigger", &section)?;
     settings.trigger = match chosen {
         TriggerType::EventTime if settings.time == TimeDomain::Processing => {
             return Err(section.need("type")?.invalid("cannot be `event-time` for windows in processing time"));
         }
         TriggerType::EventTime => WindowTrigger::EventTime,
         TriggerType::ProcessingTime => WindowTrigger::ProcessingTime,
-        TriggerType::Count => WindowTrigger::Count { records: section.need("count")?.count(1, u64::MAX >> 1)? },
+        TriggerType::Count => WindowTrigger::Count { records: section.need("count")?.count(1, RECORDS_MAX)? },
         TriggerType::Continuous => WindowTrigger::Continuous { interval_ms: ms(&section.need("interval")?, 1)? },
     };
     settings.purge = section.get("purge").map(|item| item.bool()).transpose()?.unwrap_or(false);
@@ -177,11 +203,11 @@ fn trigger(item: &TomlItem<'_>, settings: &mut WindowSettings) -> Result<()> {
 
 fn evictor(item: &TomlItem<'_>) -> Result<Evictor> {
     let section = item.section()?;
-    section.check_keys(&["type", "keep", "after"])?;
     let by_count = section.need("type")?.choose(&[("count", true), ("time", false)])?;
+    check_keys_of_type("evictor", &section)?;
     let keep = section.need("keep")?;
     let keeps = if by_count {
-        RetainedElements::Count(keep.count(0, u64::MAX >> 1)?)
+        RetainedElements::Count(keep.count(0, RECORDS_MAX)?)
     } else {
         RetainedElements::TimeMs(ms(&keep, 1)?)
     };
@@ -209,19 +235,14 @@ fn aggregate(item: &TomlItem<'_>) -> Result<Aggregate> {
         ("top", AggregateType::Top),
     ];
     let chosen = section.need("type")?.choose(&types)?;
-    let own: &[&str] = match chosen {
-        AggregateType::Count => &[],
-        AggregateType::Top => &["field", "column", "n"],
-        _ => &["field", "column"],
-    };
-    section.check_keys(&[&["type"], own].concat())?;
+    check_keys_of_type("aggregate", &section)?;
     let function = match chosen {
         AggregateType::Count => return Ok(Aggregate::Count),
         AggregateType::Sum => NumericAggregate::Sum,
         AggregateType::Min => NumericAggregate::Min,
         AggregateType::Max => NumericAggregate::Max,
         AggregateType::Average => NumericAggregate::Average,
-        AggregateType::Top => NumericAggregate::Top(u32::try_from(section.need("n")?.count(1, 100_000)?).unwrap_or(1)),
+        AggregateType::Top => NumericAggregate::Top(u32::try_from(section.need("n")?.count(1, TOP_MAX)?).unwrap_or(1)),
     };
     Ok(Aggregate::Numeric { function, field: field_or_column(item, &section)? })
 }

@@ -17,7 +17,7 @@ use crate::error::{Result, source_missing};
 use crate::format::SourceDecoding;
 use crate::pipeline::{
     FileFormat, RecordParts, SecretReference, Setting, SettingKind, SourceSettings, TomlItem, TomlSection,
-    source_format,
+    setting_keys, source_format,
 };
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -25,10 +25,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("topic", SettingKind::Text, ""),
     Setting::new("topics", SettingKind::Texts, ""),
     Setting::new("topic_pattern", SettingKind::Text, ""),
-    Setting::new("start", SettingKind::TextOrTable, "`\"earliest\"`"),
+    Setting::new("start", SettingKind::ChoiceOrTable(&["earliest", "latest", "committed"]), "`\"earliest\"`"),
+    Setting::new("start.timestamp", SettingKind::Time, "none"),
+    Setting::new("start.offsets", SettingKind::Map { keys: "^[0-9]+$", values: OFFSET }, "none"),
     Setting::new("until", SettingKind::Choice(&["latest"]), ""),
     Setting::new("group", SettingKind::Text, "`\"cofferdam.JOB.SOURCE\"`"),
-    Setting::new("discover", SettingKind::Duration { min_ms: 100, max_ms: u64::MAX }, "`\"30s\"`"),
+    Setting::new("discover", SettingKind::DurationOr { word: "off", min_ms: 100 }, "`\"30s\"`"),
     Setting::new("isolation", SettingKind::Choice(&["read-committed", "read-uncommitted"]), "`\"read-committed\"`"),
     Setting::new("attributes", SettingKind::Boolean, "`false`"),
     Setting::new("tombstones", SettingKind::Choice(&["skip", "keep"]), "`\"skip\"`"),
@@ -44,6 +46,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("security.password", SettingKind::Secret, ""),
 ];
 
+const OFFSET: &SettingKind = &SettingKind::Number { min: 0, max: i64::MAX as u64 };
 const DISCOVER: Duration = Duration::from_secs(30);
 const PREFETCH_BYTES: usize = 4 << 20;
 const PREFETCH_TOTAL_BYTES: usize = 64 << 20;
@@ -179,7 +182,7 @@ fn start(item: &TomlItem<'_>, topics: &TopicSelection, group: Option<&str>) -> R
         };
     }
     let section = item.section()?;
-    section.check_keys(&["timestamp", "offsets"])?;
+    section.check_keys(&setting_keys(SETTINGS, Some("start")))?;
     if let Some(item) = section.get("timestamp") {
         return timestamp(&item).map(StartOffset::Timestamp);
     }
