@@ -508,7 +508,8 @@ fn check(connector: &str, side: Side, setting: &Setting, example: &Example) {
         let text = pipeline(connector, side, example.lines).0.replace('@', value);
         // Bounds of two settings may exclude each other.
         parse(&text).unwrap_or_else(|error| panic!("{connector}: `{}`: {error}\n{text}", setting.key));
-        assert!(is_valid_by_schema(&text), "the schema refuses\n{text}");
+        // The largest numbers of the parser are beyond what TOML promises.
+        assert!(is_valid_by_schema(&text) || text.parse::<toml::Table>().is_err(), "the schema refuses\n{text}");
     };
     accept(example.good);
     // A value may contradict the other lines of its example, or the limits of the whole pipeline.
