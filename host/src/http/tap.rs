@@ -16,6 +16,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use utoipa::IntoParams;
 
 use super::api::{ApiState, blocking_in, path_of, query_of};
+use super::api_number::ApiNumber;
 use super::lanes::{LanePermit, WorkKind};
 use super::problem::Problem;
 use super::server_phase::ServerPhase;
@@ -36,11 +37,14 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 #[into_params(parameter_in = Query)]
 pub(super) struct TapQuery {
     /// `in` for the records that the node takes, or `out` for those that it emits. By default `out`, and `in` for a sink.
+    #[param(pattern = "^(in|out)$")]
     side: Option<String>,
     /// Show one of this many records. 1 if not set.
-    every: Option<u64>,
+    #[param(inline)]
+    every: Option<ApiNumber>,
     /// Largest number of records per second, up to 1000. 10 if not set.
-    rate: Option<u64>,
+    #[param(inline)]
+    rate: Option<ApiNumber>,
 }
 
 impl TapQuery {
@@ -52,7 +56,8 @@ impl TapQuery {
             Some("out") => Some(TapSide::Out),
             Some(other) => return Err(request_invalid(format!("`{other}` is not a side; the sides are in, out"))),
         };
-        Ok(TapRequest { side, every: self.every.unwrap_or(1), rate: self.rate.unwrap_or(RATE_DEFAULT).min(RATE_MAX) })
+        let rate = self.rate.map_or(RATE_DEFAULT, ApiNumber::get).min(RATE_MAX);
+        Ok(TapRequest { side, every: self.every.map_or(1, ApiNumber::get), rate })
     }
 }
 
