@@ -1,7 +1,9 @@
 //! The traits of a sink and of its committer.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempPath;
 
 use crate::error::{Error, Result, record_invalid, schema_registry_failed};
 use crate::format::EncodeDefect;
@@ -59,13 +61,14 @@ pub struct Prepared {
 pub type FinishOutput = Box<dyn FnOnce() -> Result<()> + Send>;
 
 /// A file that belongs to a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PreparedFile {
     /// The name, unique among all files that the sink ever prepares. Letters, digits, `.`, `-` and `_`. A file that the previous
     /// checkpoint names is not stored again.
     pub name: String,
-    /// Where the file is. It does not change any more.
-    pub path: PathBuf,
+    /// The file, which does not change any more. It is removed when neither the sink nor an upload needs it: several checkpoints
+    /// and savepoints that name it may be uploaded at the same time.
+    pub file: Arc<TempPath>,
 }
 
 /// The output of a sink in one checkpoint, as its committer sees it.

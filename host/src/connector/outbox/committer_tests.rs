@@ -93,7 +93,7 @@ impl Outbox {
             let prepared = sink.prepare(checkpoint).unwrap();
             committables.extend(prepared.committable);
             for file in prepared.files {
-                let _ = fs::hard_link(&file.path, stored.join(&file.name));
+                let _ = fs::hard_link(&**file.file, stored.join(&file.name));
             }
         }
         CheckpointImage { job_id: JOB.into(), checkpoint, committables, files: StoredParts(stored) }

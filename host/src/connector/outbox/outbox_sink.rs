@@ -1,11 +1,13 @@
 //! The subtask's share of a sink that publishes through the outbox: collects records in parts.
 
-use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tempfile::TempPath;
+
 use super::committable::{OutboxCommittable, OutboxPart, PartContent};
-use super::part_writer::{PartWriter, WrittenContent, WrittenPart};
+use super::part_writer::{PartWriter, WrittenContent, WrittenPart, unwritable};
 use super::publisher::OutboxEncoder;
 use crate::connector::context::ConnectorContext;
 use crate::connector::sink::{Prepared, PreparedFile, Sink};
@@ -47,8 +49,8 @@ pub struct OutboxSink {
 
 struct OutstandingPart {
     part: OutboxPart,
-    /// The local file.
-    path: Option<PathBuf>,
+    /// The local file. Uploads share it.
+    file: Option<Arc<TempPath>>,
 }
 
 /// Returns the identity of the publisher of a job's sink.
@@ -89,11 +91,9 @@ impl OutboxSink {
         let Some(published) = self.context.progress.published() else { return };
         let count = self.outstanding.partition_point(|outstanding| outstanding.part.checkpoint <= published);
         self.context.progress.release_parts(count as u64);
-        for OutstandingPart { part, path } in self.outstanding.drain(..count) {
+        for OutstandingPart { part, .. } in self.outstanding.drain(..count) {
             self.held_bytes = self.held_bytes.saturating_sub(part.bytes);
             self.context.progress.release(part.bytes);
-            // The checkpoint storage has a link or a copy. What remains goes with the working folder.
-            path.into_iter().for_each(|path| drop(fs::remove_file(path)));
         }
     }
 
@@ -113,15 +113,17 @@ impl OutboxSink {
             self.writer.seal(self.inline_bytes.saturating_sub(inline_used), &|| path.clone())?;
         self.files += 1;
         let subtask = self.context.subtask;
-        let (content, path) = match content {
+        let (content, file) = match content {
             WrittenContent::Memory(bytes) => (PartContent::Inline(bytes), None),
             WrittenContent::File(path) => {
-                (PartContent::File(format!("part-{checkpoint:08}-{subtask:03}.outbox")), Some(path))
+                let name = format!("part-{checkpoint:08}-{subtask:03}.outbox");
+                let file = TempPath::try_from_path(&path).map_err(|cause| unwritable(&path, &cause))?;
+                (PartContent::File(name), Some(Arc::new(file)))
             }
         };
         self.context.progress.hold_part();
         self.outstanding
-            .push(OutstandingPart { part: OutboxPart { checkpoint, subtask, records, bytes, content }, path });
+            .push(OutstandingPart { part: OutboxPart { checkpoint, subtask, records, bytes, content }, file });
         Ok(())
     }
 }
@@ -159,8 +161,8 @@ impl Sink for OutboxSink {
             published_before: self.context.progress.published(),
             parts: self.outstanding.iter().map(|outstanding| outstanding.part.clone()).collect(),
         };
-        let file = |outstanding: &OutstandingPart| match (&outstanding.part.content, &outstanding.path) {
-            (PartContent::File(name), Some(path)) => Some(PreparedFile { name: name.clone(), path: path.clone() }),
+        let file = |outstanding: &OutstandingPart| match (&outstanding.part.content, &outstanding.file) {
+            (PartContent::File(name), Some(file)) => Some(PreparedFile { name: name.clone(), file: Arc::clone(file) }),
             _ => None,
         };
         let files = self.outstanding.iter().filter_map(file).collect();

@@ -46,8 +46,26 @@ fn small_parts_are_in_the_checkpoint_and_together_bounded() {
     context.progress.set_published(4);
     let prepared = sink.prepare(6).unwrap();
     assert_eq!((prepared.files.len(), files(&context.working_dir)), (1, 1), "published parts are gone");
+    drop(prepared);
     context.progress.set_published(6);
     assert!(sink.prepare(7).unwrap().committable.is_none());
+    assert_eq!(files(&context.working_dir), 0);
+}
+
+#[test]
+fn a_published_part_stays_until_every_upload_has_stored_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = context(folder.path());
+    let mut sink = sink(&context, 0);
+    sink.write(&batch(70_000)).unwrap();
+    let checkpoint = sink.prepare(1).unwrap();
+    let savepoint = sink.prepare(2).unwrap();
+    drop(checkpoint);
+    context.progress.set_published(1);
+    assert!(sink.prepare(3).unwrap().committable.is_none(), "the part is published");
+    drop(sink);
+    assert_eq!(savepoint.files[0].file.metadata().unwrap().len() / 70_000, 1, "the savepoint names the part, too");
+    drop(savepoint);
     assert_eq!(files(&context.working_dir), 0);
 }
 

@@ -149,6 +149,6 @@ fn create(path: &Path) -> io::Result<File> {
     File::create_new(path)
 }
 
-fn unwritable(path: &Path, cause: &io::Error) -> Error {
+pub(super) fn unwritable(path: &Path, cause: &io::Error) -> Error {
     sink_unwritable(format!("`{}` cannot be written: {cause}", path.display()))
 }

@@ -101,7 +101,7 @@ pub fn upload(
     let mut local = LocalOutput::new();
     for snapshot in snapshots {
         let prepared = snapshot.prepared.files.iter();
-        local.extend(prepared.map(|file| ((snapshot.node.clone(), file.name.clone()), file.path.clone())));
+        local.extend(prepared.map(|file| ((snapshot.node.clone(), file.name.clone()), Arc::clone(&file.file))));
         let key = (snapshot.node.clone(), snapshot.subtask);
         let (times, upload_started_ns, uploaded_before) =
             (snapshot.times, clock.monotonic_ns(), files.bytes_uploaded());
@@ -201,7 +201,7 @@ fn upload_output(
         Some(held) => Ok(held.clone()),
         None => {
             fail_point!("outbox.upload", error::storage_failed);
-            files.put_file(&file.name, &file.path)
+            files.put_file(&file.name, &file.file)
         }
     };
     prepared.files.iter().map(store).collect()

@@ -6,13 +6,15 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tempfile::TempPath;
+
 use crate::checkpoint::{CheckpointFiles, CheckpointMetadata, CheckpointStorage};
 use crate::connector::OutputFiles;
 use crate::error::{self, Error, Result};
 use crate::state::{FileRef, FileStore};
 
 /// Where sinks have left the files that they prepared for a checkpoint: by node and name.
-pub type LocalOutput = BTreeMap<(String, String), PathBuf>;
+pub type LocalOutput = BTreeMap<(String, String), Arc<TempPath>>;
 
 /// A complete checkpoint with the local files of its output.
 #[derive(Clone)]
@@ -58,7 +60,7 @@ impl<'a> OutputReader<'a> {
 impl OutputFiles for OutputReader<'_> {
     fn open(&self, name: &str) -> Result<File> {
         let local = self.local.get(&(self.sink.clone(), name.to_owned()));
-        if let Some(file) = local.and_then(|path| File::open(path).ok()) {
+        if let Some(file) = local.and_then(|path| File::open(&**path).ok()) {
             return Ok(file);
         }
         let stored = self.stored.get(name).ok_or_else(|| {
