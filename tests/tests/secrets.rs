@@ -196,13 +196,21 @@ impl Scene {
 }
 
 /// Returns the whole answer to a request, with its header.
+/// Returns the answer, or the records of one second if it is a stream of events, which ends with the job.
 fn get(base: SocketAddr, path: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(base).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {base}\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    answer
+    let (mut answer, mut chunk) = (Vec::new(), [0; 64 << 10]);
+    loop {
+        let length = stream.read(&mut chunk).unwrap();
+        answer.extend_from_slice(&chunk[..length]);
+        let text = String::from_utf8_lossy(&answer);
+        let is_stream = text.contains("content-type: text/event-stream");
+        if length == 0 || is_stream && text.matches("event: summary").count() > 1 {
+            return answer;
+        }
+    }
 }
 
 /// A schema registry that refuses, and repeats the credentials in its message: first with a status that asks for another try.
