@@ -78,7 +78,7 @@ pub use row_operator::{FieldRename, FieldSelection, RowOperator};
 pub use secret_reference::{SecretOrText, SecretReference, is_secret_name};
 #[cfg(test)]
 pub(crate) use sections::setting_tables;
-pub use setting::{Setting, SettingCondition, SettingKind, setting_keys};
+pub use setting::{Setting, SettingCondition, SettingKind, joined_settings, setting_keys};
 pub use source_settings::SOURCE_SETTINGS;
 pub use spec::{
     BatchSettings, CheckpointCleanup, CheckpointMode, CheckpointSettings, DeadLetterSettings, ExponentialDelay,

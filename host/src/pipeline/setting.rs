@@ -161,6 +161,22 @@ impl Setting {
     }
 }
 
+/// Returns one table with the settings of several. `N` is their number.
+pub const fn joined_settings<const N: usize>(tables: &[&[Setting]]) -> [Setting; N] {
+    let mut joined = [Setting::required("", SettingKind::Text); N];
+    let (mut table, mut row, mut count) = (0, 0, 0);
+    while table < tables.len() {
+        if row == tables[table].len() {
+            (table, row) = (table + 1, 0);
+            continue;
+        }
+        joined[count] = tables[table][row];
+        (row, count) = (row + 1, count + 1);
+    }
+    assert!(count == N, "the number of settings is wrong");
+    joined
+}
+
 /// Returns the keys of a table of settings: of the section itself, or of the nested table `of`.
 pub fn setting_keys(settings: &[Setting], of: Option<&str>) -> Vec<&'static str> {
     keys(settings.iter().filter(|setting| setting.is_in(of)))

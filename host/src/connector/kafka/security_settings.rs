@@ -7,13 +7,22 @@ use std::path::{Path, PathBuf};
 use super::client::{SaslMechanism, SecurityProtocol, SecuritySettings};
 use crate::access::{PipelinePaths, denied_or};
 use crate::error::{Result, peer_denied};
-use crate::pipeline::{SecretOrText, SecretReference, TomlItem};
+use crate::pipeline::{SecretOrText, SecretReference, Setting, SettingKind, TomlItem, setting_keys};
 
 /// The choices of `protocol` and `mechanism`.
-pub(super) const PROTOCOLS: &[&str] = &["plaintext", "ssl", "sasl-plaintext", "sasl-ssl"];
-pub(super) const MECHANISMS: &[&str] = &["plain", "scram-sha-256", "scram-sha-512"];
-/// The keys of the table.
-const KEYS: [&str; 7] = ["protocol", "ca", "certificate", "key", "mechanism", "username", "password"];
+const PROTOCOLS: &[&str] = &["plaintext", "ssl", "sasl-plaintext", "sasl-ssl"];
+const MECHANISMS: &[&str] = &["plain", "scram-sha-256", "scram-sha-512"];
+/// The settings of sources and sinks that this file reads.
+pub(super) const SECURITY_SETTINGS: &[Setting] = &[
+    Setting::new("security", SettingKind::Table, "plaintext"),
+    Setting::required("security.protocol", SettingKind::Choice(PROTOCOLS)),
+    Setting::new("security.ca", SettingKind::Path, "those of the system"),
+    Setting::new("security.certificate", SettingKind::Path, ""),
+    Setting::new("security.key", SettingKind::Secret, ""),
+    Setting::new("security.mechanism", SettingKind::Choice(MECHANISMS), ""),
+    Setting::new("security.username", SettingKind::TextOrSecret, ""),
+    Setting::new("security.password", SettingKind::Secret, ""),
+];
 /// Longest certificate file that is read.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
@@ -33,7 +42,7 @@ impl SecuritySpec {
     /// Reads the table.
     pub(super) fn read(item: &TomlItem<'_>) -> Result<SecuritySpec> {
         let section = item.section()?;
-        section.check_keys(&KEYS)?;
+        section.check_keys(&setting_keys(SECURITY_SETTINGS, Some("security")))?;
         let protocol = section.need("protocol")?.choose(&SecurityProtocol::ALL)?;
         let without = |keys: &[&str], why: &str| match keys.iter().find_map(|key| section.get(key)) {
             Some(item) => Err(item.invalid(why)),

@@ -7,7 +7,7 @@ use super::connection_settings::ConnectionSpec;
 use super::direct_sink::DirectKafkaSink;
 use super::publisher::{KafkaPeer, sink_error, target};
 use super::record_encoder::KafkaRecordEncoder;
-use super::security_settings::{MECHANISMS, PROTOCOLS};
+use super::security_settings::SECURITY_SETTINGS;
 use super::topics::name_defect;
 use crate::access::PipelinePaths;
 use crate::connector::context::ConnectorContext;
@@ -16,9 +16,13 @@ use crate::connector::sink::{Committer, Sink};
 use crate::connector::spec::{self, SinkGuarantee, SinkSpec};
 use crate::error::Result;
 use crate::format::RecordEncoder;
-use crate::pipeline::{SecretReference, Setting, SettingKind, SinkSettings, TomlSection};
+use crate::pipeline::{SecretReference, Setting, SettingKind, SinkSettings, TomlSection, joined_settings};
 
-pub(super) const SETTINGS: &[Setting] = &[
+/// The settings of this file, and those of the connection.
+pub(super) const SETTINGS: &[Setting] =
+    &joined_settings::<{ OWN_SETTINGS.len() + SECURITY_SETTINGS.len() }>(&[OWN_SETTINGS, SECURITY_SETTINGS]);
+
+const OWN_SETTINGS: &[Setting] = &[
     Setting::required("brokers", SettingKind::TextOrTexts),
     Setting::required("topic", SettingKind::Text),
     Setting::new("guarantee", SettingKind::Choice(&["exactly-once", "at-least-once"]), "`\"exactly-once\"`"),
@@ -37,14 +41,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         "`\"60s\"`",
     ),
     Setting::new("max_backlog", SettingKind::Size { min: 1 << 20, max: 1 << 50 }, "`\"10GiB\"`"),
-    Setting::new("security", SettingKind::Table, "plaintext"),
-    Setting::required("security.protocol", SettingKind::Choice(PROTOCOLS)),
-    Setting::new("security.ca", SettingKind::Path, "those of the system"),
-    Setting::new("security.certificate", SettingKind::Path, ""),
-    Setting::new("security.key", SettingKind::Secret, ""),
-    Setting::new("security.mechanism", SettingKind::Choice(MECHANISMS), ""),
-    Setting::new("security.username", SettingKind::TextOrSecret, ""),
-    Setting::new("security.password", SettingKind::Secret, ""),
 ];
 
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);

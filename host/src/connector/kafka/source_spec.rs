@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::client::{ConsumerSettings, FetchedTopics, KafkaConsumer, PREFETCH_BYTES_MIN, StartOffset};
 use super::connection_settings::ConnectionSpec;
 use super::kafka_source::KafkaSource;
-use super::security_settings::{MECHANISMS, PROTOCOLS};
+use super::security_settings::SECURITY_SETTINGS;
 use super::source_settings::{KafkaSourceSettings, RecordContent};
 use super::topics::{TopicSelection, matches, name_defect};
 use crate::access::PipelinePaths;
@@ -17,10 +17,14 @@ use crate::error::{Result, source_missing};
 use crate::format::SourceDecoding;
 use crate::pipeline::{
     FileFormat, RecordParts, SecretReference, Setting, SettingKind, SourceSettings, TomlItem, TomlSection,
-    setting_keys, source_format,
+    joined_settings, setting_keys, source_format,
 };
 
-pub(super) const SETTINGS: &[Setting] = &[
+/// The settings of this file, and those of the connection.
+pub(super) const SETTINGS: &[Setting] =
+    &joined_settings::<{ OWN_SETTINGS.len() + SECURITY_SETTINGS.len() }>(&[OWN_SETTINGS, SECURITY_SETTINGS]);
+
+const OWN_SETTINGS: &[Setting] = &[
     Setting::required("brokers", SettingKind::TextOrTexts),
     Setting::new("topic", SettingKind::Text, ""),
     Setting::new("topics", SettingKind::Texts, ""),
@@ -36,14 +40,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("tombstones", SettingKind::Choice(&["skip", "keep"]), "`\"skip\"`"),
     Setting::new("prefetch", SettingKind::Size { min: 64 << 10, max: 1 << 30 }, "`\"4MiB\"`"),
     Setting::new("prefetch_total", SettingKind::Size { min: 64 << 10, max: 1 << 40 }, "`\"64MiB\"`"),
-    Setting::new("security", SettingKind::Table, "plaintext"),
-    Setting::required("security.protocol", SettingKind::Choice(PROTOCOLS)),
-    Setting::new("security.ca", SettingKind::Path, "those of the system"),
-    Setting::new("security.certificate", SettingKind::Path, ""),
-    Setting::new("security.key", SettingKind::Secret, ""),
-    Setting::new("security.mechanism", SettingKind::Choice(MECHANISMS), ""),
-    Setting::new("security.username", SettingKind::TextOrSecret, ""),
-    Setting::new("security.password", SettingKind::Secret, ""),
 ];
 
 const OFFSET: &SettingKind = &SettingKind::Number { min: 0, max: i64::MAX as u64 };
