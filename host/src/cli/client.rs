@@ -228,7 +228,8 @@ impl ApiClient {
         })
     }
 
-    fn unexpected_answer(&self, what: impl std::fmt::Display) -> Error {
+    /// Returns the error for an answer that no Cofferdam server gives.
+    pub fn unexpected_answer(&self, what: impl std::fmt::Display) -> Error {
         request_not_found(format!("{} is not a Cofferdam server: {what}", self.base))
             .hint("check --server or COFFERDAM_SERVER")
     }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::client::{ApiClient, segment};
 use super::observe_arguments::TapArgs;
 use super::print;
-use crate::error::{Result, request_not_found};
+use crate::error::Result;
 use crate::escape;
 use crate::job::view::{TapRecord, TapSummary};
 use crate::stdio;
@@ -29,12 +29,12 @@ pub fn tap(client: &ApiClient, args: &TapArgs, json: bool) -> Result<()> {
         match event {
             "record" => {
                 printed += 1;
-                if !print_record(&decode(data)?, json)? {
+                if !print_record(&decode(client, data)?, json)? {
                     return Ok(false);
                 }
             }
             "summary" | "end" => {
-                let before = std::mem::replace(&mut summary, decode(data)?);
+                let before = std::mem::replace(&mut summary, decode(client, data)?);
                 let dropped = summary.dropped.saturating_sub(before.dropped);
                 if dropped > 0 {
                     stdio::tell(format_args!(
@@ -50,8 +50,8 @@ pub fn tap(client: &ApiClient, args: &TapArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn decode<T: DeserializeOwned>(data: &str) -> Result<T> {
-    serde_json::from_str(data).map_err(|error| request_not_found(format!("the server sent a strange event: {error}")))
+fn decode<T: DeserializeOwned>(client: &ApiClient, data: &str) -> Result<T> {
+    serde_json::from_str(data).map_err(|error| client.unexpected_answer(error))
 }
 
 /// Prints a record on one line. Returns whether stdout is still open.

@@ -1,6 +1,6 @@
 //! When a certificate ends: one in a file, or that of a server.
 
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,10 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::finding::Finding;
+use super::finding::{DAY_MS, Finding};
 use crate::cli::print;
 
 const CHECK: &str = "certificate";
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Time before its end at which there is a warning.
 const WARNING_MS: i64 = 14 * DAY_MS;
 /// A moment after the end of every certificate, in the year 9999.
@@ -89,7 +88,8 @@ fn server_end_ms(host: &str, port: u16) -> Option<i64> {
         .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let mut connection = ClientConnection::new(Arc::new(config), name).ok()?;
-    let mut stream = TcpStream::connect((host, port)).ok()?;
+    let mut addresses = (host, port).to_socket_addrs().ok()?;
+    let mut stream = addresses.find_map(|address| TcpStream::connect_timeout(&address, CONNECT_TIME).ok())?;
     stream.set_read_timeout(Some(CONNECT_TIME)).ok()?;
     stream.set_write_timeout(Some(CONNECT_TIME)).ok()?;
     // Fails always: the reader refuses every certificate.

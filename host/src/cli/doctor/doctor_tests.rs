@@ -1,16 +1,17 @@
+//! What each check of `cofferdam doctor` finds, with values on both sides of its limits.
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use super::finding::{Finding, Verdict};
+use super::finding::{DAY_MS, Finding, Verdict};
 use super::{build_tools, certificate, machine, server, storage};
 use crate::auth::{CallerView, Role};
 use crate::clock::SystemClock;
 use crate::error::connection_invalid;
 
 const GIB: u64 = 1 << 30;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Checks the verdict, and that whoever reads of a problem is told what to do.
 fn is(finding: &Finding, verdict: Verdict, text: &str) {

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use crate::escape;
 
+/// The unit in which findings tell how long something is still valid.
+pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Width of the column with the names of the checks.
 const NAME_WIDTH: usize = 14;
 

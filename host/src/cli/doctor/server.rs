@@ -9,7 +9,7 @@ use serde::Deserialize;
 use ureq::http::Uri;
 
 use super::certificate;
-use super::finding::Finding;
+use super::finding::{DAY_MS, Finding};
 use crate::auth::{CallerView, Role};
 use crate::cli::client::ApiClient;
 use crate::cli::connection::{ConnectionSettings, DEFAULT_SERVER};
@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Difference between two clocks at which there is a warning. Expiry of tokens and event time depend on them.
 const CLOCK_MS: i64 = 5000;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Time before the end of a token at which there is a warning.
 const TOKEN_WARNING_MS: i64 = 7 * DAY_MS;
 const SERVER: &str = "server";

@@ -1,3 +1,5 @@
+//! Taps: what they show and count, and that a slow reader delays nothing.
+
 use std::sync::Arc;
 
 use super::open_tap::TapCounts;
