@@ -3,23 +3,27 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 /// Returns the lines of all committed files below a sink's folder, sorted by bytes. Files whose names start with `.` or
-/// `_` are not committed. A missing folder has no lines.
+/// `_` are not committed. A missing folder has no lines, also if it disappears now: a sink's check of its folder creates and
+/// removes it.
 pub fn committed_lines(folder: &Path) -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    if folder.exists() {
-        collect(folder, &mut lines)?;
-    }
+    collect(folder, &mut lines)?;
     lines.sort_unstable();
     Ok(lines)
 }
 
 fn collect(folder: &Path, lines: &mut Vec<String>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("cannot list {}", folder.display()))?,
+    };
+    for entry in entries {
         let entry = entry?;
         if entry.file_name().as_encoded_bytes().first().is_none_or(|first| b"._".contains(first)) {
             continue;
