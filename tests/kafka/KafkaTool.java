@@ -211,7 +211,7 @@ public final class KafkaTool {
     }
   }
 
-  private KafkaProducer<byte[], byte[]> producer(String transactionalId) {
+  private KafkaProducer<byte[], byte[]> producer(String transactionalId, int timeoutMs) {
     Properties settings = new Properties();
     settings.put("bootstrap.servers", servers);
     settings.put("linger.ms", "5");
@@ -220,6 +220,7 @@ public final class KafkaTool {
     settings.put("compression.type", "none");
     if (transactionalId != null) {
       settings.put("transactional.id", transactionalId);
+      settings.put("transaction.timeout.ms", timeoutMs);
     }
     return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
   }
@@ -228,12 +229,15 @@ public final class KafkaTool {
     return text == null || text.isNull() ? null : text.asText().getBytes(StandardCharsets.UTF_8);
   }
 
-  /** Sends records. With "transaction", the transaction of that id is opened if necessary and stays open. */
+  /**
+   * Sends records. With "transaction", the transaction of that id is opened if necessary and stays open, for at most
+   * "timeout_ms".
+   */
   private JsonNode produce(JsonNode request) throws Exception {
     String id = request.has("transaction") ? request.get("transaction").asText() : null;
-    KafkaProducer<byte[], byte[]> producer = id == null ? producer(null) : open.get(id);
+    KafkaProducer<byte[], byte[]> producer = id == null ? producer(null, 0) : open.get(id);
     if (producer == null) {
-      producer = producer(id);
+      producer = producer(id, request.path("timeout_ms").asInt(60_000));
       producer.initTransactions();
       producer.beginTransaction();
       open.put(id, producer);
@@ -278,7 +282,7 @@ public final class KafkaTool {
     long step = request.path("step").asLong(1);
     boolean keyed = request.path("keyed").asBoolean(false);
     String topic = topic(request);
-    try (KafkaProducer<byte[], byte[]> producer = producer(null)) {
+    try (KafkaProducer<byte[], byte[]> producer = producer(null, 0)) {
       int partitions = producer.partitionsFor(topic).size();
       StringBuilder value = new StringBuilder();
       for (long n = request.get("from").asLong(); n < request.get("to").asLong(); n++) {

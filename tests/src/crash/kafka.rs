@@ -262,6 +262,7 @@ topic = "windows"
 
     /// Starts the dead server, and returns once its job is resumed.
     fn revive(&mut self) -> Result<()> {
+        self.count_checkpoints();
         for _ in 0..FAULTS_MAX {
             self.site.start()?;
             if self.job.is_empty() {
@@ -315,13 +316,13 @@ topic = "windows"
         Ok(())
     }
 
+    /// Counts the checkpoints that the storage has and this round has not counted. The server may be down.
     fn count_checkpoints(&mut self) {
-        // The server may be down.
-        let list = self.site.api().and_then(|api| api.get(&format!("/v1/jobs/{}/checkpoints", self.job))?.ok());
-        let Ok(list) = list else { return };
-        let before = self.round.tally.checkpoints;
-        self.counted = self.round.tally.add_checkpoints(&list, self.counted);
-        self.checkpoints += self.round.tally.checkpoints - before;
+        let complete = self.site.complete(&self.job);
+        let new = complete.iter().filter(|(id, _)| *id > self.counted).count() as u64;
+        self.counted = complete.last().map_or(self.counted, |(id, _)| self.counted.max(*id));
+        self.round.tally.checkpoints += new;
+        self.checkpoints += new;
     }
 
     /// Carries out the plot, with kills at random around it.
