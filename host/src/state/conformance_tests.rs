@@ -109,9 +109,15 @@ impl BackendTest {
         self.snapshot().unwrap().upload(&self.store, held).unwrap()
     }
 
+    /// Closes the database, which would write into its working folder while another one is opened there.
+    fn close(&mut self) {
+        let none = self.folder.path().join("none");
+        self.backend = open(options(StateBackendKind::Memory, none, vec![], None)).unwrap();
+    }
+
     /// Restores a snapshot in the same working folder, as a restarted subtask does.
     fn restore(&mut self, handle: &StateHandle, names: &[&str]) -> Result<()> {
-        self.backend = open(options(StateBackendKind::Memory, self.folder.path().join("none"), vec![], None))?;
+        self.close();
         self.backend = open(options(self.kind, self.work(), layout(names), Some((handle, &self.store))))?;
         Ok(())
     }
@@ -281,6 +287,7 @@ fn a_failed_upload_leaves_the_state_usable(kind: StateBackendKind) {
     let handle = state.handle(&[]);
     state.restore(&handle, &["a"]).unwrap();
     assert_eq!(state.load(0, &["k"]), some(&["12"]));
+    state.close();
     let error = open(options(kind, state.work(), layout(&["a"]), Some((&handle, &FailingStore)))).err().unwrap();
     assert_eq!(error.code, "storage-failed");
 }
