@@ -52,6 +52,16 @@ impl Checkout {
         Ok(path)
     }
 
+    /// Returns the crates below `tests/guests` and `examples`, which are components: names and folders.
+    pub fn guests(&self) -> Result<Vec<(String, String)>> {
+        let mut guests = Vec::new();
+        for parent in ["tests/guests", "examples"] {
+            let of_parent = crate::example::names(&self.root.join(parent))?.into_iter();
+            guests.extend(of_parent.map(|name| (name.clone(), format!("{parent}/{name}"))));
+        }
+        Ok(guests)
+    }
+
     /// Returns the folder of the example late-flights.
     pub fn late_flights(&self) -> PathBuf {
         self.root.join("examples/late-flights")

@@ -173,7 +173,7 @@ fn topic_lines(kafka: &KafkaBroker, topic: &str) -> Result<Vec<String>> {
 }
 
 /// Returns the names in a folder, sorted.
-fn names(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {

@@ -7,22 +7,6 @@ use cofferdam_tests::{Example, S3};
 
 use crate::workspace::{Workspace, run, step, succeeds};
 
-/// Components that the tests upload, in addition to those of the examples: crate and folder.
-const TEST_COMPONENTS: &[(&str, &str)] = &[
-    ("late-flights", "examples/late-flights"),
-    ("misbehaving", "tests/guests/misbehaving"),
-    ("kinds", "tests/guests/kinds"),
-    ("event-time", "tests/guests/event-time"),
-    ("evil", "tests/guests/evil"),
-    ("evolving", "tests/guests/evolving"),
-    ("ambient", "tests/guests/ambient"),
-    ("printing", "tests/guests/printing"),
-    ("repairable", "tests/guests/repairable"),
-    ("rows", "tests/guests/rows"),
-    ("sums", "tests/guests/sums"),
-    ("ungranted", "tests/guests/ungranted"),
-];
-
 /// The crates of the host and those of the SDK, compiled by separate commands. Cargo merges the features of all
 /// packages in one command, and the SDK's features of shared dependencies would compile wasmtime again.
 const HOST_CRATES: &[&str] =
@@ -66,10 +50,7 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
     if !arguments.fast && arguments.arguments.is_empty() {
         lint(workspace)?;
     }
-    let examples = Example::all(&workspace.checkout)?;
-    let folders: Vec<String> = examples.iter().map(|example| format!("examples/{}", example.name)).collect();
-    let of_examples = examples.iter().zip(&folders).map(|(example, folder)| (example.name.as_str(), folder.as_str()));
-    workspace.build(&TEST_COMPONENTS.iter().copied().chain(of_examples).collect::<Vec<_>>())?;
+    workspace.build(&workspace.checkout.guests()?)?;
     if env::var_os("COFFERDAM_WITHOUT_S3").is_none() {
         step("install an S3-compatible server for the tests", || S3::install(&workspace.checkout).map(drop))?;
     }
@@ -79,7 +60,8 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
         })?;
     }
     step("test", || {
-        let mut command = workspace.cargo(&["test", "--release"]);
+        // A failure hides no other one.
+        let mut command = workspace.cargo(&["test", "--release", "--no-fail-fast"]);
         command
             .args(HOST_CRATES)
             .args(&arguments.arguments)

@@ -23,7 +23,7 @@ pub struct Arguments {
 }
 
 pub fn write(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    workspace.build(&[])?;
+    workspace.build::<&str>(&[])?;
     let folder = workspace.checkout.target.join("docs");
     fs::create_dir_all(folder.join("completions"))?;
     step("write completions", || completions(workspace, &folder.join("completions")))?;

@@ -43,12 +43,13 @@ impl Workspace {
 
     /// Builds the host's binary, the program that computes the expected result of late-flights, and the components
     /// `crates`, which are folders below the root.
-    pub fn build(&self, crates: &[(&str, &str)]) -> Result<()> {
+    pub fn build<S: AsRef<str>>(&self, crates: &[(S, S)]) -> Result<()> {
         step("build cofferdam (the first time takes about a quarter of an hour: RocksDB and wasmtime)", || {
             run(&mut self.cargo(&["build", "--release", "-p", "cofferdam", "-p", "late-flights-expected"]))
         })?;
         fs::create_dir_all(self.checkout.components())?;
         for (name, folder) in crates {
+            let (name, folder) = (name.as_ref(), folder.as_ref());
             step(&format!("build the component {name}"), || self.build_component(name, folder))?;
         }
         Ok(())
