@@ -150,7 +150,9 @@ fn killed_twice(backend: &str) {
         wait_until("the job makes progress", TIMEOUT, || {
             let job = server.api.job(&job)?;
             assert!(matches!(job["status"].as_str(), Some("CREATED" | "RUNNING")), "seed {seed}: {job}");
-            Ok((job["records_in"].as_u64() >= Some(target)).then_some(()))
+            // The first kill may come before any checkpoint. After the last one a checkpoint is restored, however slow the disk is.
+            let may_kill = kill + 1 < KILLS || !job["last_checkpoint"].is_null();
+            Ok((may_kill && job["records_in"].as_u64() >= Some(target)).then_some(()))
         })
         .unwrap();
         sleep(Duration::from_micros(rng.u64(0..30_000))); // Not for a condition: it spreads the kills.
