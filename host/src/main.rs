@@ -23,6 +23,8 @@ use tokio::sync::watch;
 
 /// Interval at which the server checks that its data folder still exists.
 const DATA_DIR_CHECK: Duration = Duration::from_millis(500);
+/// Interval of the samples of the series of jobs. They are taken in the middle of a second, so that each second has one.
+const SERIES_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that a stopping server waits for its jobs beyond `--shutdown-timeout`. They resume from their checkpoints in any case.
 const JOBS_TIME: Duration = Duration::from_secs(50);
 /// Time that a stopping server then waits for requests in progress.
@@ -124,6 +126,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
     // A signal that comes while jobs are resumed is not lost.
     let signal = requests.spawn(cli::stop_signal());
     requests.spawn(reload_at_hangup(access.tls));
+    requests.spawn(sample_series(namespaces.clone(), clock));
     let resumed = namespaces.resume_jobs();
     phase.set_ready();
     // The server must not wait for a reader of stdout.
@@ -264,6 +267,17 @@ async fn data_dir_lost(host: &Host) -> Error {
         if let Err(error) = host.check_data_dir() {
             return error;
         }
+    }
+}
+
+/// Takes a sample of the series of all jobs in each second.
+async fn sample_series(namespaces: Arc<Namespaces>, clock: SharedClock) {
+    let interval_ms = SERIES_INTERVAL.as_millis() as i64;
+    loop {
+        let passed_ms = (clock.wall_ms() + interval_ms / 2).rem_euclid(interval_ms);
+        tokio::time::sleep(Duration::from_millis((interval_ms - passed_ms).unsigned_abs())).await;
+        let namespaces = namespaces.clone();
+        let _ = tokio::task::spawn_blocking(move || namespaces.sample_series()).await;
     }
 }
 

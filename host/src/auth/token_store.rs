@@ -79,6 +79,15 @@ impl TokenStore {
         found.map(StoredToken::caller).ok_or_else(invalid)
     }
 
+    /// Returns whether a caller that was authenticated before may still go on.
+    pub fn is_valid(&self, caller: &Caller) -> bool {
+        let mut loaded = self.loaded.lock();
+        self.refresh(&mut loaded);
+        let now_ms = self.clock.wall_ms();
+        let is_stored = |id: &str| loaded.tokens.iter().any(|token| token.id == id && !token.has_ended(now_ms));
+        !loaded.are_required || caller.token.as_ref().is_some_and(|(id, _)| is_stored(id))
+    }
+
     fn refresh(&self, loaded: &mut LoadedTokens) {
         let version = match fs::metadata(self.file.path()) {
             Ok(file) => Some(FileVersion {

@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::prometheus::request_totals::RequestTotals;
 use super::request_id;
 use super::server_phase::ServerPhase;
+use super::stream::snapshot_hub::SnapshotHub;
 use crate::auth::{AuditLog, TokenStore};
 use crate::clock::SharedClock;
 use crate::error::{Result, internal, request_invalid};
@@ -27,6 +28,8 @@ pub(super) struct ApiState {
     pub(super) lanes: Arc<Lanes>,
     /// Counts of all requests.
     pub(super) requests: Arc<RequestTotals>,
+    /// The snapshots for those who watch the namespace.
+    pub(super) snapshots: Arc<SnapshotHub>,
     /// When the server began to listen, in milliseconds since the Unix epoch.
     pub(super) started_at_ms: i64,
     pub(super) phase: Arc<ServerPhase>,

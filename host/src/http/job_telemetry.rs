@@ -13,8 +13,9 @@ use super::api::{ApiState, blocking, path_of, query_of};
 use super::api_number::ApiNumber;
 use super::lanes::WorkKind;
 use super::problem::Problem;
-use crate::error::internal;
-use crate::job::view::{JobEventPage, JobGraph, JobMetrics};
+use crate::error::{Result, internal, request_invalid};
+use crate::job::view::{JobEventPage, JobGraph, JobMetrics, JobSeries};
+use crate::job::{SeriesRecorder, SeriesRequest};
 
 /// Default number of events in a page.
 const EVENTS_DEFAULT: usize = 100;
@@ -28,6 +29,33 @@ pub(super) struct MetricsQuery {
     /// Show the metrics of each subtask as well.
     #[serde(default)]
     subtasks: bool,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SeriesQuery {
+    /// Only the series of this operator.
+    operator: Option<String>,
+    /// Milliseconds of a step: 1000 for the last 15 minutes, 10000 for the last 4 hours. 1000 if not set.
+    #[param(inline)]
+    step: Option<ApiNumber>,
+    /// Only steps that begin at this time or later, in milliseconds since the Unix epoch.
+    #[param(inline)]
+    since: Option<ApiNumber>,
+}
+
+impl SeriesQuery {
+    /// Returns what is asked for. Error: `request-invalid`.
+    fn request(self) -> Result<SeriesRequest> {
+        let step_ms = self.step.map_or(SeriesRecorder::STEPS_MS[0], ApiNumber::get);
+        if !SeriesRecorder::STEPS_MS.contains(&step_ms) {
+            let known = SeriesRecorder::STEPS_MS.map(|step_ms| step_ms.to_string()).join(", ");
+            return Err(request_invalid(format!("`step` is {step_ms}; the steps are {known}")));
+        }
+        let since_ms = self.since.map_or(0, |since| i64::try_from(since.get()).unwrap_or(i64::MAX));
+        Ok(SeriesRequest { operator: self.operator, step_ms, since_ms })
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -73,6 +101,19 @@ pub(super) async fn metrics(
 ) -> Result<Json<JobMetrics>, Problem> {
     let (id, MetricsQuery { subtasks }) = (path_of(id)?, query_of(query)?);
     Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.metrics(&id, subtasks)).await?))
+}
+
+/// Shows what the operators of a job did in the last minutes or hours. An answer has at most 131072 values: of many operators it has the
+/// newest steps only, and `operator` asks for one.
+#[utoipa::path(get, path = "/v1/jobs/{id}/series", tag = "jobs", params(("id" = String, Path), SeriesQuery),
+    responses((status = 200, body = JobSeries), Problem))]
+pub(super) async fn series(
+    State(api): State<ApiState>,
+    id: Result<Path<String>, PathRejection>,
+    query: Result<Query<SeriesQuery>, QueryRejection>,
+) -> Result<Json<JobSeries>, Problem> {
+    let (id, request) = (path_of(id)?, query_of(query)?.request()?);
+    Ok(Json(blocking(&api, WorkKind::Quick, move |host| host.series(&id, &request)).await?))
 }
 
 /// Shows the history of a job: changes of its status, attempts, failures, checkpoints and warnings. It outlives the server and keeps the

@@ -34,6 +34,8 @@ pub(super) enum WorkKind {
     Dump,
     /// Shows records as they pass, for as long as the client wants.
     Tap,
+    /// Sends snapshots of jobs, for as long as the client wants.
+    Watch,
 }
 
 /// One lane for each kind of work.
@@ -46,6 +48,7 @@ pub(super) struct Lanes {
     large_upload: Lane,
     dump: Lane,
     tap: Lane,
+    watch: Lane,
 }
 
 /// A limit of concurrent work.
@@ -72,6 +75,7 @@ impl Lanes {
             large_upload: Lane::new(4, 16),
             dump: Lane::new(4, 16),
             tap: Lane::new(16, 0),
+            watch: Lane::new(128, 0),
         }
     }
 
@@ -86,6 +90,7 @@ impl Lanes {
             WorkKind::LargeUpload => &self.large_upload,
             WorkKind::Dump => &self.dump,
             WorkKind::Tap => &self.tap,
+            WorkKind::Watch => &self.watch,
         };
         lane.enter(QUEUE_TIME).await
     }

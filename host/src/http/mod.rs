@@ -28,6 +28,7 @@ mod route_roles;
 mod router;
 mod server_phase;
 mod state;
+mod stream;
 mod tap;
 mod tls;
 mod tokens;

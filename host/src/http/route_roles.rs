@@ -44,7 +44,10 @@ pub(super) const ROUTE_ROLES: &[RouteRole] = &[
     (Method::DELETE, "/v1/jobs/{id}", SUBMIT),
     (Method::GET, "/v1/jobs/{id}/graph", READ),
     (Method::GET, "/v1/jobs/{id}/metrics", READ),
+    (Method::GET, "/v1/jobs/{id}/series", READ),
     (Method::GET, "/v1/jobs/{id}/events", READ),
+    // Hides records from the role `read`, as `/v1/jobs/{id}` does.
+    (Method::GET, "/v1/stream", READ),
     // What a function logs may contain its records.
     (Method::GET, "/v1/jobs/{id}/logs", SUBMIT),
     (Method::GET, "/v1/jobs/{id}/tap/{operator}", SUBMIT),

@@ -29,7 +29,8 @@ use super::problem::Problem;
 use super::prometheus::request_totals::{RequestTotals, count_request};
 use super::route_roles::{ROUTE_ROLES, RouteRole, check_role};
 use super::server_phase::{self, ServerPhase};
-use super::{components, dead_letters, health, job_telemetry, jobs, logs, prometheus, request_id, state, tap, tokens};
+use super::stream::snapshot_hub::SnapshotHub;
+use super::{components, dead_letters, health, job_telemetry, jobs, logs, prometheus, request_id, state, stream, tap, tokens};
 use crate::auth::{AuditLog, FailedAttempts, NamespaceScope, TokenStore};
 use crate::clock::SharedClock;
 use crate::error::{Result, internal, request_invalid, request_not_found};
@@ -88,6 +89,8 @@ pub(super) fn router_with(
             phase: phase.clone(),
             access: access.clone(),
             requests: requests.clone(),
+            // Each namespace has snapshots of its own.
+            snapshots: Arc::new(SnapshotHub::new(started_at_ms)),
             started_at_ms,
         }
     };
@@ -122,7 +125,9 @@ fn api_routes() -> (Router<ApiState>, String) {
         .routes(routes!(jobs::show, jobs::remove))
         .routes(routes!(job_telemetry::graph))
         .routes(routes!(job_telemetry::metrics))
+        .routes(routes!(job_telemetry::series))
         .routes(routes!(job_telemetry::events))
+        .routes(routes!(stream::watch))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::stop))
         .routes(routes!(jobs::trigger_savepoint, jobs::savepoints))

@@ -19,9 +19,9 @@ use super::message::{JobMessage, RunningJobCommand};
 use super::metrics_view;
 use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
-use super::telemetry::{self, CheckpointTotals, MonitoredJob, RateWindow};
+use super::telemetry::{self, CheckpointTotals, MonitoredJob, RateWindow, SeriesRecorder, SeriesRequest};
 use super::view::{
-    CheckpointDetail, CheckpointSummary, JobDetail, JobGraph, JobMetrics, JobStatus, JobSummary, SavepointView,
+    CheckpointDetail, CheckpointSummary, JobDetail, JobGraph, JobMetrics, JobSeries, JobStatus, JobSummary, SavepointView,
 };
 use crate::clock::{Clock, SharedClock};
 use crate::connector::{HealthBoard, LetterStore};
@@ -64,6 +64,7 @@ struct ShownJob {
     /// Counts since the process began.
     totals: JobTotals,
     window: RateWindow,
+    series: SeriesRecorder,
     checkpoint_totals: CheckpointTotals,
     health: HealthBoard,
 }
@@ -98,6 +99,7 @@ impl JobHandle {
             live_stats: None,
             totals: JobTotals::default(),
             window: RateWindow::default(),
+            series: SeriesRecorder::default(),
             checkpoint_totals: CheckpointTotals::default(),
             health: health.clone(),
         };
@@ -338,6 +340,31 @@ impl JobHandle {
         let now = (clock.monotonic_ns(), clock.wall_ms());
         let ShownJob { record, totals, window, .. } = &mut *shown;
         telemetry::job_metrics(record, totals, window, now, with_subtasks)
+    }
+
+    /// Adds a sample to the series of the job if it has not ended. Returns the memory that the series take, which is at most `bytes_max`.
+    pub fn sample_series(&self, clock: &dyn Clock, bytes_max: usize) -> usize {
+        let mut shown = self.shown.lock();
+        let ShownJob { record, totals, series, .. } = &mut *shown;
+        match record.status.is_final() {
+            false => series.add(&totals.read(), (clock.monotonic_ns(), clock.wall_ms()), bytes_max),
+            true if series.bytes() > bytes_max => *series = SeriesRecorder::default(),
+            true => {}
+        }
+        series.bytes()
+    }
+
+    /// Returns the series of the job.
+    pub fn series(&self, request: &SeriesRequest) -> JobSeries {
+        self.shown.lock().series.view(request)
+    }
+
+    /// Returns what decides whether the series of the job are kept: whether it has ended, and when. `None` if it has ended without series.
+    pub fn series_rank(&self) -> Option<(bool, i64)> {
+        let shown = self.shown.lock();
+        let record = &shown.record;
+        let has_series = !record.status.is_final() || !shown.series.is_empty();
+        has_series.then(|| (record.status.is_final(), -record.ended_at_ms.unwrap_or(i64::MAX)))
     }
 
     /// Returns the name, the status and the time of the submission, in milliseconds since the Unix epoch.

@@ -23,10 +23,10 @@ use super::record_tap::{RecordTap, TapRequest};
 use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
 use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
-use super::telemetry::MonitoredJob;
+use super::telemetry::{MonitoredJob, SeriesRequest};
 use super::view::{
     CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobEventPage,
-    JobGraph, JobMetrics, JobStatus, JobSummary, LogLevelView, LogPage, ReplaysStarted, SavepointFormat, SavepointView,
+    JobGraph, JobMetrics, JobSeries, JobStatus, JobSummary, LogLevelView, LogPage, ReplaysStarted, SavepointFormat, SavepointView,
     StoredSavepoint, TrialView,
 };
 use crate::access::AccessPolicy;
@@ -373,6 +373,15 @@ impl Host {
         Ok(self.find(id_or_name)?.metrics(&*self.shared.environment.clock, with_subtasks))
     }
 
+    /// Returns what the operators of a job did over time. Errors: `job-not-found`, `request-not-found` if it has no such operator.
+    pub fn series(&self, id_or_name: &str, request: &SeriesRequest) -> Result<JobSeries> {
+        let job = self.find(id_or_name)?;
+        if let Some(operator) = &request.operator {
+            log_page::check_node(&job.detail(), operator)?;
+        }
+        Ok(job.series(request))
+    }
+
     /// Returns at most `limit` events of a job: the oldest ones after the one with this number, or else the newest ones.
     pub fn events(&self, id_or_name: &str, after: Option<u64>, limit: usize) -> Result<JobEventPage> {
         let job = self.find(id_or_name)?;
@@ -385,6 +394,11 @@ impl Host {
     /// Returns what the jobs show to a monitoring system.
     pub fn monitored_jobs(&self) -> Vec<MonitoredJob> {
         monitored_jobs(self.shared.registry.all(), &*self.shared.environment.clock)
+    }
+
+    /// Returns the handles of all jobs.
+    pub(super) fn handles(&self) -> Vec<Arc<JobHandle>> {
+        self.shared.registry.all()
     }
 
     /// Returns the number of jobs that have each status.

@@ -91,7 +91,8 @@ fn find(job: &JobHandle, operator: &str) -> Result<Arc<NodeLog>> {
     Ok(log)
 }
 
-fn check_node(detail: &JobDetail, node: &str) -> Result<()> {
+/// Checks that a job has a node. Error: `request-not-found`.
+pub fn check_node(detail: &JobDetail, node: &str) -> Result<()> {
     if detail.operators.iter().any(|operator| operator.id == node) {
         return Ok(());
     }

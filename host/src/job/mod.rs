@@ -59,4 +59,4 @@ pub use quotas::{QuotaList, Quotas};
 pub use record_tap::{RecordTap, TapRequest};
 pub use registry::Submission;
 pub use store::JobState;
-pub use telemetry::{CheckpointTotals, DurationHistogram, MonitoredJob};
+pub use telemetry::{CheckpointTotals, DurationHistogram, MonitoredJob, SeriesRecorder, SeriesRequest};

@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 
 use super::environment::NAMESPACES_FOLDER;
 use super::host::{Host, HostOptions};
+use super::monitoring;
 use super::quotas::QuotaList;
 use crate::auth::{DEFAULT_NAMESPACE, check_namespace_name};
 use crate::error::{Result, data_dir_failed};
@@ -75,6 +76,12 @@ impl Namespaces {
     /// Starts the jobs of all namespaces that had not ended. Returns their number.
     pub fn resume_jobs(&self) -> usize {
         self.all().iter().map(Host::resume_jobs).sum()
+    }
+
+    /// Adds a sample to the series of all jobs. Call it each second.
+    pub fn sample_series(&self) {
+        let jobs = self.all().iter().flat_map(Host::handles).collect();
+        monitoring::sample_series(jobs, &**self.default.clock());
     }
 
     /// Ends the jobs' threads of all namespaces and waits for them.

@@ -47,8 +47,18 @@ pub(crate) struct Inbox {
     pub(crate) wakeup: Wakeup,
     /// Number of elements with a credit that the subtask has not begun to process, over all its channels.
     waiting: AtomicUsize,
+    /// Number of credits of all its channels.
+    credits: AtomicUsize,
     /// Checkpoint of the newest barrier that the subtask has passed on.
     passed: AtomicU64,
+}
+
+impl Inbox {
+    /// Returns the share of the credits that is taken.
+    pub(crate) fn fill(&self) -> f64 {
+        let credits = self.credits.load(Ordering::Relaxed).max(1);
+        (self.waiting.load(Ordering::Relaxed) as f64 / credits as f64).min(1.0)
+    }
 }
 
 /// What both ends of a channel share.
@@ -95,6 +105,7 @@ pub(crate) fn channel(
     inbox: &Arc<Inbox>,
     budget: &Arc<EdgeBudget>,
 ) -> (ChannelSender, ChannelReceiver) {
+    inbox.credits.fetch_add(capacity, Ordering::Relaxed);
     let (elements, received) = crossbeam_channel::unbounded();
     let (return_credit, credits) = crossbeam_channel::bounded(capacity);
     for _ in 0..capacity {

@@ -94,6 +94,14 @@ impl EdgeBudget {
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
     }
+
+    /// Returns the share of the budget that is taken.
+    pub(crate) fn fill(&self) -> f64 {
+        match self.is_overdrawn.load(Ordering::Relaxed) {
+            true => 1.0,
+            false => (self.used() as f64 / self.limit.max(1) as f64).min(1.0),
+        }
+    }
 }
 
 #[cfg(test)]

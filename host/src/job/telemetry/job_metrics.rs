@@ -83,6 +83,7 @@ impl NodeReading<'_> {
             records_out_per_second: sum(|view| view.records_out_per_second).filter(|_| has_subtasks),
             totals: totals_view(&operator.kind, &counters, batches_in, &times),
             queued_bytes: operator.queued_bytes,
+            channel_fill: views.iter().filter_map(|view| view.channel_fill).reduce(f64::max),
             state_bytes: operator.state_bytes,
             state_entries: subtasks.iter().map(|subtask| subtask.state.entries).sum(),
             watermark_ms: operator.watermark_ms(),
@@ -113,6 +114,7 @@ impl NodeReading<'_> {
             records_in_per_second: rate(totals.counters.records_in, |before| before.records_in),
             records_out_per_second: rate(totals.counters.records_out, |before| before.records_out),
             totals: totals_view(&self.operator.kind, &totals.counters, totals.batches_in, &totals.times),
+            channel_fill: subtask.channel_fill,
             state_bytes: subtask.state.bytes,
             watermark_ms: Some(subtask.event_time.watermark).filter(|watermark| *watermark != NO_TIMESTAMP),
             event_time_idle: subtask.event_time.idle,
@@ -122,7 +124,7 @@ impl NodeReading<'_> {
 }
 
 /// Returns the shares of a time, or `None` if none has passed.
-fn shares(times: &NodeTimes) -> Option<TimeShares> {
+pub(super) fn shares(times: &NodeTimes) -> Option<TimeShares> {
     let total = times.total_ns() as f64;
     let share = |ns: u64| ns as f64 / total;
     (total > 0.0).then(|| TimeShares {

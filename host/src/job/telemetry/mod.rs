@@ -3,6 +3,7 @@
 //! - `job_graph` shows the plan as nodes and edges.
 //! - `job_metrics` turns totals into the view of the API.
 //! - `rate_window` keeps earlier readings, so that a reader gets rates.
+//! - `job_series` keeps what the operators did over time, in `series_ring`s.
 //! - `checkpoint_totals` and `duration_histogram` count checkpoints.
 //! - `monitored_job` is what a monitoring system sees.
 //! - `bottleneck` names the operator that slows a job down.
@@ -12,12 +13,15 @@ mod checkpoint_totals;
 mod duration_histogram;
 mod job_graph;
 mod job_metrics;
+mod job_series;
 mod monitored_job;
 mod rate_window;
+mod series_ring;
 
 pub use checkpoint_totals::CheckpointTotals;
 pub use duration_histogram::DurationHistogram;
 pub use job_graph::job_graph;
 pub use job_metrics::job_metrics;
+pub use job_series::{SeriesRecorder, SeriesRequest};
 pub use monitored_job::MonitoredJob;
 pub use rate_window::RateWindow;

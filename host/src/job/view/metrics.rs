@@ -49,6 +49,10 @@ pub struct OperatorMetrics {
     pub totals: MetricTotals,
     /// Bytes of the records that wait in the channels to the node.
     pub queued_bytes: u64,
+    /// How full the channels to the node are, from 0 to 1, in the subtask with the fullest ones. Senders wait at 1. Not set for a node
+    /// that reads no channels: a source, or a node inside a chain.
+    #[serde(default)]
+    pub channel_fill: Option<f64>,
     /// Bytes of the operator's state. RocksDB estimates them.
     pub state_bytes: u64,
     /// Entries of the operator's state.
@@ -94,6 +98,9 @@ pub struct SubtaskMetricsView {
     pub records_out_per_second: Option<f64>,
     /// Totals since the server began.
     pub totals: MetricTotals,
+    /// How full the channels to the subtask are, from 0 to 1.
+    #[serde(default)]
+    pub channel_fill: Option<f64>,
     /// Bytes of the subtask's state.
     pub state_bytes: u64,
     /// The subtask's watermark, if it has one.

@@ -11,6 +11,7 @@ mod graph;
 mod job;
 mod log;
 mod metrics;
+mod series;
 mod status;
 mod tap;
 
@@ -31,5 +32,6 @@ pub use job::{
 };
 pub use log::{LogLevelView, LogLineView, LogPage};
 pub use metrics::{JobMetrics, MetricTotals, OperatorMetrics, SubtaskMetricsView, TimeShares};
+pub use series::{JobSeries, OperatorSeries};
 pub use status::JobStatus;
 pub use tap::{TapRecord, TapSummary};

@@ -59,6 +59,8 @@ pub struct SubtaskMetrics {
     pub state: StateSize,
     /// Event time.
     pub event_time: SubtaskEventTime,
+    /// How full the channels to the subtask are, from 0 to 1. `None` if the node reads none, or does not run.
+    pub channel_fill: Option<f64>,
     /// Whether the subtask is part of the running attempt.
     pub is_live: bool,
 }
@@ -97,6 +99,7 @@ impl SubtaskAccount {
             let stats = live.stats();
             metrics.totals.add(&stats, &live.times());
             (metrics.state, metrics.event_time, metrics.is_live) = (stats.state, stats.event_time, true);
+            metrics.channel_fill = live.channel_fill();
         }
         self.read_times = metrics.totals.times.max(&self.read_times);
         metrics.totals.times = self.read_times;
@@ -178,6 +181,7 @@ mod tests {
             activity: Arc::<SubtaskActivity>::default(),
             chain: Arc::new(ChainShape::of(&chain)),
             position: 0,
+            channels: None,
         };
         let subtasks = std::iter::repeat_with(subtask).take(subtasks).collect();
         let limits = Some(Arc::default());

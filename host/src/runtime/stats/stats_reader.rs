@@ -6,6 +6,7 @@ use super::node_times::{ChainShape, NodeTimes};
 use super::subtask_stats::{SubtaskEventTime, SubtaskStats, SubtaskStatsSlot};
 use crate::model::{Counters, GaugeSummary, UserMetrics};
 use crate::permits::SubtaskActivity;
+use crate::runtime::channel::Inbox;
 use crate::runtime::edge_budget::EdgeBudget;
 use crate::state::StateSize;
 use crate::turn::{LimitCounts, SharedLimits};
@@ -57,12 +58,35 @@ pub(crate) struct PublishedSubtask {
     pub(crate) chain: Arc<ChainShape>,
     /// Index of the node in the chain.
     pub(crate) position: usize,
+    /// The channels to the subtask, if the node reads them.
+    pub(crate) channels: Option<Arc<SubtaskChannels>>,
+}
+
+/// The channels to a subtask.
+#[derive(Default)]
+pub(crate) struct SubtaskChannels {
+    pub(crate) inbox: Arc<Inbox>,
+    /// The budgets of their edges.
+    pub(crate) budgets: Vec<Arc<EdgeBudget>>,
+}
+
+impl SubtaskChannels {
+    /// Returns how full the channels are, from 0 to 1: the larger one of the shares of credits and of bytes that are taken. Senders wait
+    /// at 1.
+    fn fill(&self) -> f64 {
+        self.budgets.iter().map(|budget| budget.fill()).fold(self.inbox.fill(), f64::max)
+    }
 }
 
 impl PublishedSubtask {
     /// Returns what the subtask published last.
     pub(crate) fn stats(&self) -> SubtaskStats {
         self.slot.lock().clone()
+    }
+
+    /// Returns how full the channels to the subtask are, if the node reads them.
+    pub(crate) fn channel_fill(&self) -> Option<f64> {
+        self.channels.as_ref().map(|channels| channels.fill())
     }
 
     /// Returns the time of the node in the subtask, since the attempt began.
