@@ -30,6 +30,7 @@ pub mod sandbox;
 pub mod state;
 pub mod state_reader;
 pub mod stdio;
+pub mod tracer;
 pub mod turn;
 pub mod wakeup;
 

@@ -84,6 +84,7 @@ const RANKS: &[(&str, u8)] = &[
     ("state", 1),
     ("auth", 1),
     ("format", 1),
+    ("tracer", 1),
     ("problem_body", 1),
     ("access", 0),
     ("model", 0),

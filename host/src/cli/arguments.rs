@@ -447,6 +447,10 @@ pub struct ServeArgs {
     /// Listen on an address that other machines can reach although there is no token or no TLS, for example behind a proxy.
     #[arg(long)]
     pub insecure: bool,
+    /// Address of an OpenTelemetry collector, such as http://127.0.0.1:4318, to which traces of submits, checkpoints and restores are
+    /// sent as OTLP over HTTP. By default there are no traces.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// What each namespace may use: jobs, subtasks, components or component_bytes. NAMESPACE:KEY=VALUE sets it for one. Can be given
     /// several times.
     #[arg(long, value_name = "KEY=VALUE")]

@@ -20,6 +20,7 @@ use crate::job_log::EndedLogs;
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::state::SnapshotFormat;
+use crate::tracer::Tracer;
 
 /// Name of the folders with one folder for each namespace.
 pub const NAMESPACES_FOLDER: &str = "namespaces";
@@ -54,6 +55,8 @@ pub struct JobEnvironment {
     pub ended_logs: EndedLogs,
     /// What the namespace of the jobs may use.
     pub quotas: Quotas,
+    /// Traces submits, checkpoints and restores.
+    pub tracer: Tracer,
 }
 
 impl JobEnvironment {

@@ -40,6 +40,7 @@ use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::runtime::BarrierKind;
 use crate::sandbox::{CodeCacheFolder, CompileMode, Sandbox, SandboxOptions};
 use crate::state_reader::StateReader;
+use crate::tracer::{SpanCounts, Tracer};
 
 /// Default limit of function instances that exist at the same time, over all jobs.
 pub const INSTANCES_MAX: u32 = 1000;
@@ -75,6 +76,8 @@ pub struct HostOptions {
     pub policy: AccessPolicy,
     /// What the jobs and components of the host may use.
     pub quotas: Quotas,
+    /// Traces submits, checkpoints and restores.
+    pub tracer: Tracer,
     /// The runtime for calls to checkpoint storage, and for nothing else. Callers block while they wait for its
     /// threads. On a runtime that also runs other blocking work, all threads could wait for each other.
     pub runtime: tokio::runtime::Handle,
@@ -96,6 +99,7 @@ impl HostOptions {
             code_cache: None,
             policy: AccessPolicy::default(),
             quotas: Quotas::default(),
+            tracer: Tracer::default(),
             runtime,
         }
     }
@@ -161,6 +165,7 @@ impl Host {
             policy: options.policy,
             ended_logs: Default::default(),
             quotas: options.quotas,
+            tracer: options.tracer,
         };
         Host::over(data_dir, options.component_bytes_max, environment)
     }
@@ -192,6 +197,7 @@ impl Host {
             policy: shared.policy.for_namespace(name),
             ended_logs: Default::default(),
             quotas,
+            tracer: shared.tracer.clone(),
         };
         Host::over(data_dir, self.shared.component_bytes_max, environment)
     }
@@ -394,6 +400,11 @@ impl Host {
     /// Returns what the jobs show to a monitoring system.
     pub fn monitored_jobs(&self) -> Vec<MonitoredJob> {
         monitored_jobs(self.shared.registry.all(), &*self.shared.environment.clock)
+    }
+
+    /// Returns what has become of the spans of traces.
+    pub fn span_counts(&self) -> SpanCounts {
+        self.shared.environment.tracer.counts()
     }
 
     /// Returns the handles of all jobs.

@@ -87,7 +87,9 @@ impl Execution {
     /// Starts all subtasks. A subtask that cannot open or restore what it needs reports this as a failure.
     ///
     /// Fails with `internal` if a thread cannot be started.
-    pub fn start(plan: &Arc<ExecutionPlan>, options: ExecutionOptions) -> Result<Execution> {
+    pub fn start(plan: &Arc<ExecutionPlan>, mut options: ExecutionOptions) -> Result<Execution> {
+        // The subtasks share the options until the attempt ends, and the span only until they are open.
+        let span = std::mem::take(&mut options.span);
         let options = Arc::new(options);
         let nodes = plan.pipeline.nodes.iter();
         let (end_sender, ended) = crossbeam_channel::unbounded();
@@ -127,6 +129,7 @@ impl Execution {
                 let published: Vec<PublishedSubtask> = (0..chain.nodes.len()).map(publish).collect();
                 let startup = SubtaskStartup {
                     chain: chain_index,
+                    span: span.clone(),
                     partitions: channels.take_partitions(plan, chain_index, subtask, &signals),
                     stats_slots: published.iter().map(|published| published.slot.clone()).collect(),
                     context: SubtaskContext {

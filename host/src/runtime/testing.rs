@@ -75,7 +75,8 @@ pub(super) fn execution_options(
         runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
-        ingest: None,
+        span: Arc::default(),
+            ingest: None,
     };
     (options, events)
 }

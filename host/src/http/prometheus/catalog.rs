@@ -80,6 +80,7 @@ catalog! {
     HTTP_REQUESTS Counter "cofferdam_http_requests_total" &["route", "method", "status"], "Requests that were answered.";
     HTTP_SECONDS Histogram "cofferdam_http_request_seconds" &["route"], "Time until the head of the answer.";
     DROPPED_SERIES Gauge "cofferdam_metrics_dropped_series" &[], "Series that this scrape leaves out: beyond the limit, or with a name that another metric has.";
+    TRACE_SPANS Counter "cofferdam_trace_spans_total" &["result"], "Spans of traces, by what became of them.";
     PROCESS_CPU Counter "process_cpu_seconds_total" &[], "Processor time of the server, without child processes.";
     PROCESS_MEMORY Gauge "process_resident_memory_bytes" &[], "Resident memory of the server.";
     PROCESS_FDS Gauge "process_open_fds" &[], "Open file descriptors.";

@@ -5,6 +5,14 @@ use std::fs;
 use super::catalog;
 use super::exposition::{Exposition, SampleValue};
 use crate::clock::process_cpu_time;
+use crate::tracer::SpanCounts;
+
+/// Adds the series of exported traces.
+pub fn add_traces(scrape: &mut Exposition, spans: SpanCounts) {
+    for (result, count) in [("exported", spans.exported), ("dropped", spans.dropped)] {
+        scrape.add(&catalog::TRACE_SPANS, vec![("result", result.to_owned())], SampleValue::Count(count));
+    }
+}
 
 /// Adds the series of the process, which began to listen at this time.
 pub fn add_process(scrape: &mut Exposition, started_at_ms: i64) {

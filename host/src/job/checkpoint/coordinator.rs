@@ -7,6 +7,7 @@
 //! The coordinator runs on the job's thread. It must not depend on how an attempt is started or ended.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::barrier_target::BarrierTarget;
@@ -21,9 +22,13 @@ use crate::job::lifecycle::AttemptContext;
 use crate::job::savepoint::{CheckpointRequest, record_stop_savepoint, record_stop_trigger};
 use crate::job::sinks::{Publications, PublishableCheckpoint, SinkCommitters, mark_published};
 use crate::job::store::remove_claimed;
-use crate::job::view::{CheckpointStats, CheckpointSummary, JobFailure, SavepointView};
+use crate::job::telemetry::{self, CheckpointTimes};
+use crate::job::view::{CheckpointDetail, CheckpointStats, CheckpointSummary, JobFailure, SavepointView};
 use crate::pipeline::InjectionStep;
 use crate::runtime::{BarrierKind, SubtaskSnapshot};
+
+/// Failure of a checkpoint, in its trace, that has not failed itself.
+const ABORTED: &str = "aborted";
 
 /// How an attempt proceeds after the upload of a checkpoint has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,12 +246,16 @@ impl CheckpointCoordinator {
     ) -> Result<AfterCheckpoint, JobFailure> {
         let Some(pending) = self.pending.remove(checkpoint) else { return Ok(AfterCheckpoint::Continue) };
         self.schedule.ended(self.context.environment.clock.monotonic_ns());
+        let begin_ns = self.context.environment.clock.monotonic_ns();
         let written = result.and_then(|uploaded| {
             let location = self.context.storage.write_metadata(&uploaded.metadata)?;
             Ok((uploaded, location))
         });
         match written {
-            Ok((uploaded, location)) => self.complete(target, pending, uploaded, location),
+            Ok((uploaded, location)) => {
+                self.show_completed(&pending, &uploaded, &location, begin_ns);
+                self.complete(target, pending, uploaded, location)
+            }
             Err(error) => self.fail(&pending, &error).map(|()| AfterCheckpoint::Continue),
         }
     }
@@ -263,7 +272,6 @@ impl CheckpointCoordinator {
         self.context.injected.checkpoint_completed();
         let kind = pending.barrier.kind;
         self.is_finishing |= kind.is_last();
-        self.show_completed(&pending, &uploaded, &location);
         let UploadedCheckpoint { metadata, local, .. } = uploaded;
         let metadata = Arc::new(metadata);
         self.newest = self
@@ -378,7 +386,14 @@ impl CheckpointCoordinator {
         }
     }
 
-    fn show_completed(&self, pending: &PendingCheckpoint, uploaded: &UploadedCheckpoint, location: &StorageLocation) {
+    /// Shows a checkpoint whose metadata is durable. The metadata was written from `commit_ns` on.
+    fn show_completed(
+        &self,
+        pending: &PendingCheckpoint,
+        uploaded: &UploadedCheckpoint,
+        location: &StorageLocation,
+        commit_ns: u64,
+    ) {
         let now_ns = self.context.environment.clock.monotonic_ns();
         let duration_ms = now_ns.saturating_sub(pending.barrier.triggered_ns) / 1_000_000;
         let mut view = pending.view("completed");
@@ -391,6 +406,7 @@ impl CheckpointCoordinator {
         view.operators = uploaded.operators.clone();
         let (checkpoint, bytes) = (pending.barrier.checkpoint, view.summary.total.bytes_uploaded);
         tracing::debug!(job = %uploaded.metadata.job_name, checkpoint, duration_ms, bytes, "checkpoint complete");
+        self.trace(pending, &view, Some(commit_ns..now_ns), None);
         self.context.job.show_checkpoint(view);
     }
 
@@ -457,7 +473,7 @@ impl CheckpointCoordinator {
         self.consecutive_failures += 1;
         let (checkpoint, failures) = (pending.barrier.checkpoint, self.consecutive_failures);
         tracing::warn!(job = %self.context.plan.pipeline.name, checkpoint, failures, "checkpoint failed: {error}");
-        self.show_failed(pending, &error.message);
+        self.show_failed(pending, error.code, &error.message);
         self.answer_failed(pending, None, &error.message);
         if pending.barrier.kind.is_last() || failures > self.context.plan.pipeline.checkpoint.tolerable_failures {
             return Err(error.into());
@@ -465,8 +481,25 @@ impl CheckpointCoordinator {
         Ok(())
     }
 
-    fn show_failed(&self, pending: &PendingCheckpoint, why: &str) {
+    /// Exports the trace of a checkpoint that has ended.
+    fn trace(
+        &self,
+        pending: &PendingCheckpoint,
+        view: &CheckpointDetail,
+        commit_ns: Option<Range<u64>>,
+        failure: Option<&str>,
+    ) {
+        let AttemptContext { job, environment, .. } = &self.context;
+        let ended_ns = commit_ns.as_ref().map_or_else(|| environment.clock.monotonic_ns(), |commit| commit.end);
+        let times = CheckpointTimes { triggered_ns: pending.barrier.triggered_ns, commit_ns, ended_ns };
+        job.with_record(|record| {
+            telemetry::trace_checkpoint(&environment.tracer, (&record.id, &record.name), view, times, failure);
+        });
+    }
+
+    fn show_failed(&self, pending: &PendingCheckpoint, code: &str, why: &str) {
         let mut view = pending.view("failed");
+        self.trace(pending, &view, None, Some(code));
         view.summary.failure = Some(self.context.environment.policy.secrets().redact(why).into_owned());
         self.context.job.show_checkpoint(view);
     }
@@ -497,7 +530,7 @@ impl CheckpointCoordinator {
             target.abandon(checkpoint);
             self.uploads.give_up(checkpoint);
             self.schedule.ended(now_ns);
-            self.show_failed(pending, why);
+            self.show_failed(pending, ABORTED, why);
             self.answer_failed(pending, None, why);
         }
     }
@@ -511,7 +544,7 @@ impl CheckpointCoordinator {
     /// removes incomplete savepoints, and answers requests that have no answer.
     pub fn give_up_all(&mut self) {
         let pending: Vec<PendingCheckpoint> = self.pending.take_all().collect();
-        pending.iter().for_each(|pending| self.show_failed(pending, "the job's attempt ended"));
+        pending.iter().for_each(|pending| self.show_failed(pending, ABORTED, "the job's attempt ended"));
         for open in self.open.iter().filter(|open| !open.is_reported) {
             let why = not_published("the job's attempt ended before");
             self.answer_failed(&open.pending, Some(&open.location), &why);

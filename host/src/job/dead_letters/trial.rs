@@ -93,7 +93,8 @@ pub fn try_letters(
         runtime: None,
         letters: LetterOptions::default(),
         sinks: Default::default(),
-        ingest: None,
+        span: Arc::default(),
+            ingest: None,
     };
     let mut trial = OperatorTrial::open(plan, options, &operator)?;
     let mut view = TrialView { component, checkpoint, ..TrialView::default() };

@@ -14,6 +14,7 @@ use super::attempt_plan::plan_from;
 use super::region_start::{RegionStart, remove_working_dir};
 use super::regions::Regions;
 use super::requested_end::requested_end;
+use super::restore_trace::{begin_restore, note_checkpoint};
 use crate::checkpoint::CheckpointKind;
 use crate::error::Result;
 use crate::job::checkpoint::CheckpointCoordinator;
@@ -27,6 +28,7 @@ use crate::job::sinks::{Publications, SinkCommitters};
 use crate::model::Interrupt;
 use crate::pipeline::PipelineSpec;
 use crate::runtime::{CheckpointTriggers, InjectedFailures, Region};
+use crate::tracer::OpenSpan;
 
 /// A prepared attempt.
 pub enum PreparedAttempt {
@@ -95,16 +97,41 @@ pub fn prepare(
     sender: AttemptSender,
     injected: &Arc<InjectedFailures>,
     is_first: bool,
-    AttemptInterrupts { interrupt, publishing }: &AttemptInterrupts,
+    interrupts: &AttemptInterrupts,
 ) -> Result<PreparedAttempt> {
+    let span = Arc::new(begin_restore(&environment.tracer, job));
+    span.note(prepare_traced(
+        AttemptStart { job, environment, pipeline, sender, injected, is_first, interrupts },
+        &span,
+    ))
+}
+
+/// What an attempt is prepared from.
+struct AttemptStart<'a> {
+    job: &'a Arc<JobHandle>,
+    environment: &'a Arc<JobEnvironment>,
+    pipeline: &'a Arc<PipelineSpec>,
+    sender: AttemptSender,
+    injected: &'a Arc<InjectedFailures>,
+    is_first: bool,
+    interrupts: &'a AttemptInterrupts,
+}
+
+fn prepare_traced(attempt: AttemptStart<'_>, span: &Arc<OpenSpan>) -> Result<PreparedAttempt> {
+    let AttemptStart { job, environment, pipeline, sender, injected, is_first, interrupts } = attempt;
+    let AttemptInterrupts { interrupt, publishing } = interrupts;
     let record = job.record();
     job.show(|record| record.restoring = record.has_checkpoint || record.from.is_some());
     let storage = environment.storage(pipeline, &record.base_dir)?;
-    let start = restore::find_starting_point(job, environment, &storage, is_first, interrupt)?;
-    let (plan, versions) = plan_from(job, environment, pipeline, &start)?;
+    let find = || restore::find_starting_point(job, environment, &storage, is_first, interrupt);
+    let start = span.within("read metadata", find)?;
+    note_checkpoint(span, &start);
+    let (plan, versions) = span.within("plan", || plan_from(job, environment, pipeline, &start))?;
     let sinks = SinkCommitters::open(&plan.pipeline, job, &environment.clock, &environment.policy, publishing);
-    sinks.recover(job, &plan.pipeline, &start, &storage)?;
-    dead_letters::recover(job, environment, &plan.pipeline, &start)?;
+    span.within("recover sinks", || {
+        sinks.recover(job, &plan.pipeline, &start, &storage)?;
+        dead_letters::recover(job, environment, &plan.pipeline, &start)
+    })?;
     fail_point!("restore.recovered", crate::error::storage_failed);
     job.show(|record| {
         record.last_checkpoint = start.own().map(|metadata| metadata.checkpoint_id);
@@ -128,7 +155,7 @@ pub fn prepare(
     interrupt.check()?;
     fail_point!("restore.start", crate::error::storage_failed);
     let triggers = Arc::new(CheckpointTriggers::of_job(&context.plan.pipeline));
-    let regions = start_regions(&context, &start, &triggers, interrupt)?;
+    let regions = start_regions(&context, &start, &triggers, interrupt, span)?;
     Ok(PreparedAttempt::Started(Box::new(Attempt::new(context, regions, triggers, coordinator))))
 }
 
@@ -138,6 +165,7 @@ fn start_regions(
     start: &StartingPoint,
     triggers: &Arc<CheckpointTriggers>,
     interrupt: &Interrupt,
+    span: &Arc<OpenSpan>,
 ) -> Result<Regions> {
     let AttemptContext { job, environment, plan, sinks, letters, injected, sender, .. } = context;
     remove_working_dir(&job.dir.join("working"))?;
@@ -147,7 +175,8 @@ fn start_regions(
     for (index, region) in regions.into_iter().enumerate() {
         // The failure of one of several regions must not end the others.
         let interrupt = if is_only { interrupt.clone() } else { Interrupt::default() };
-        let region_start = RegionStart { job, environment, plan, start, triggers, sinks, letters, injected, sender };
+        let region_start =
+            RegionStart { job, environment, plan, start, triggers, sinks, letters, injected, sender, span };
         let execution = region_start.execute(index, &region, &interrupt)?;
         started.push((region, execution));
     }

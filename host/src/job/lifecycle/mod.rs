@@ -17,6 +17,7 @@ mod region_start;
 mod regions;
 mod requested_end;
 mod restart;
+mod restore_trace;
 mod shutdown;
 mod wind_up;
 

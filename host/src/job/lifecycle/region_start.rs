@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::attempt_context::AttemptContext;
 use super::attempt_plan::plan_from;
 use super::regions::RegionPreparation;
+use super::restore_trace::{begin_restore, note_checkpoint};
 use crate::connector::ingest::IngestAccess;
 use crate::error::{self, Result};
 use crate::job::environment::JobEnvironment;
@@ -23,6 +24,7 @@ use crate::runtime::{
     CheckpointTriggers, Execution, ExecutionOptions, ExecutionPlan, InjectedFailures, LetterOptions, Region,
     RestoredCheckpoint,
 };
+use crate::tracer::OpenSpan;
 
 /// What the subtasks of a region start with.
 pub struct RegionStart<'a> {
@@ -44,6 +46,8 @@ pub struct RegionStart<'a> {
     pub injected: &'a Arc<InjectedFailures>,
     /// Sends the events of the region's attempt.
     pub sender: &'a AttemptSender,
+    /// Traces the start.
+    pub span: &'a Arc<OpenSpan>,
 }
 
 impl RegionStart<'_> {
@@ -84,6 +88,7 @@ impl RegionStart<'_> {
                 // The job's own checkpoints are not behind what it has released.
                 allow_loss: record.allow_loss && !self.start.is_own,
             }),
+            span: self.span.clone(),
         };
         Execution::start(self.plan, options)
     }
@@ -125,9 +130,17 @@ impl RegionRestart {
     /// Restores the region and starts its subtasks. Errors: `storage-failed` if the newest usable checkpoint is not the one
     /// that the attempt completed last, and those of the preparation of an attempt.
     fn start(&self, interrupt: &Interrupt) -> Result<Execution> {
+        let span = Arc::new(begin_restore(&self.context.environment.tracer, &self.context.job));
+        span.set("cofferdam.region", self.index as u64);
+        span.note(self.start_traced(interrupt, &span))
+    }
+
+    fn start_traced(&self, interrupt: &Interrupt, span: &Arc<OpenSpan>) -> Result<Execution> {
         let AttemptContext { job, environment, storage, .. } = &self.context;
         interrupt.check()?;
-        let start = restore::find_starting_point(job, environment, storage, false, interrupt)?;
+        let find = || restore::find_starting_point(job, environment, storage, false, interrupt);
+        let start = span.within("read metadata", find)?;
+        note_checkpoint(span, &start);
         let found = start.own().map(|metadata| metadata.checkpoint_id);
         if found != self.newest {
             return Err(error::storage_failed(format!(
@@ -136,9 +149,10 @@ impl RegionRestart {
             )));
         }
         job.show(|record| record.restoring = start.metadata.is_some());
-        let (plan, _) = plan_from(job, environment, &self.context.plan.pipeline, &start)?;
+        let (plan, _) =
+            span.within("plan", || plan_from(job, environment, &self.context.plan.pipeline, &start))?;
         let ids: BTreeSet<&str> = self.region.nodes.iter().map(|node| plan.pipeline.nodes[*node].id.as_str()).collect();
-        self.context.sinks.recover_region(job, &ids, &start, storage)?;
+        span.within("recover sinks", || self.context.sinks.recover_region(job, &ids, &start, storage))?;
         fail_point!("region.recovered", error::storage_failed);
         interrupt.check()?;
         job.show(|record| {
@@ -147,8 +161,8 @@ impl RegionRestart {
         let (triggers, sinks, letters) = (&self.triggers, &*self.context.sinks, &self.context.letters);
         let injected = &self.context.injected;
         let sender = &self.sender;
-        let region =
-            RegionStart { job, environment, plan: &plan, start: &start, triggers, sinks, letters, injected, sender };
+        let (plan, start) = (&plan, &start);
+        let region = RegionStart { job, environment, plan, start, triggers, sinks, letters, injected, sender, span };
         region.execute(self.index, &self.region, interrupt)
     }
 }

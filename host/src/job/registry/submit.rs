@@ -19,10 +19,11 @@ use crate::job::metrics_view;
 use crate::job::planning;
 use crate::job::sinks::existing_output_warnings;
 use crate::job::store::JobRecord;
-use crate::job::telemetry;
+use crate::job::telemetry::{self, JOB_ID, JOB_NAME};
 use crate::job::view::{JobDetail, JobStatus};
 use crate::pipeline::{NodeKind, PipelineNode, PipelineSpec};
 use crate::runtime::{ExecutionPlan, NodeStats, PlanPurpose};
+use crate::tracer::OpenSpan;
 
 /// A pipeline that passed all checks.
 struct CheckedPipeline {
@@ -45,15 +46,28 @@ struct CheckedSubmission {
 
 /// Checks a submission as [`submit`] does, and creates nothing. Returns the warnings.
 pub fn check(registry: &JobRegistry, environment: &JobEnvironment, submission: &Submission) -> Result<Vec<String>> {
-    check_submission(registry, environment, submission).map(|checked| checked.warnings)
+    check_submission(registry, environment, submission, &OpenSpan::default()).map(|checked| checked.warnings)
 }
 
 fn check_submission(
     registry: &JobRegistry,
     environment: &JobEnvironment,
     submission: &Submission,
+    span: &OpenSpan,
 ) -> Result<CheckedSubmission> {
-    let pipeline = check_pipeline(registry, environment, submission)?;
+    let pipeline = check_pipeline(registry, environment, submission, span)?;
+    let checking = span.child("check peers");
+    let checked = check_peers(registry, environment, submission, pipeline);
+    checking.note(checked)
+}
+
+/// Checks what the pipeline finds outside: the state that it starts with, the output of other jobs, and the storage.
+fn check_peers(
+    registry: &JobRegistry,
+    environment: &JobEnvironment,
+    submission: &Submission,
+    pipeline: CheckedPipeline,
+) -> Result<CheckedSubmission> {
     let mut warnings = pipeline.plan.warnings.clone();
     let paths = environment.paths(pipeline.base_dir.clone());
     let origin = origin_of(registry, environment, submission, &pipeline, &mut warnings)?;
@@ -72,8 +86,20 @@ pub fn submit(
     jobs_dir: &Path,
     submission: Submission,
 ) -> Result<JobDetail> {
+    let span = environment.tracer.begin("submit");
+    let submitted = check_and_start(registry, environment, jobs_dir, submission, &span);
+    span.note(submitted)
+}
+
+fn check_and_start(
+    registry: &JobRegistry,
+    environment: &JobEnvironment,
+    jobs_dir: &Path,
+    submission: Submission,
+    span: &OpenSpan,
+) -> Result<JobDetail> {
     let CheckedSubmission { pipeline, origin, history, warnings } =
-        check_submission(registry, environment, &submission)?;
+        check_submission(registry, environment, &submission, span)?;
     let spec = pipeline.spec.clone();
     let location = origin.as_ref().map(|origin| origin.location.clone());
     let mut record = new_record(submission, pipeline, origin, environment.clock.wall_ms());
@@ -82,7 +108,8 @@ pub fn submit(
     let nodes = spec.nodes.len();
     metrics_view::record_node_stats(&mut record, &spec, &vec![NodeStats::default(); nodes], &vec![0; nodes]);
     let job = Arc::new(JobHandle::new(jobs_dir.join(&record.id), record, environment.clock.clone()));
-    registry.add(&job, spec, location)?;
+    span.set_text(JOB_ID, &job.record().id);
+    span.within("start", || registry.add(&job, spec, location))?;
     let record = job.record();
     for warning in &record.warnings {
         tracing::warn!(job = %record.name, "{warning}");
@@ -109,18 +136,25 @@ fn check_pipeline(
     registry: &JobRegistry,
     environment: &JobEnvironment,
     submission: &Submission,
+    span: &OpenSpan,
 ) -> Result<CheckedPipeline> {
-    let mut spec = PipelineSpec::parse(&submission.pipeline_text, &submission.file_name)?;
-    let base_dir = submission.base_dir.clone().unwrap_or_else(|| ".".into());
-    let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
-    utf8_path(&base_dir)?;
-    registry.check_name_free(&spec.name)?;
     let located = |error| planning::locate(error, &submission.pipeline_text, &submission.file_name);
-    environment.limit_ceilings.apply(&mut spec).map_err(located)?;
+    let (spec, base_dir) = span.within("validate", || {
+        let mut spec = PipelineSpec::parse(&submission.pipeline_text, &submission.file_name)?;
+        let base_dir = submission.base_dir.clone().unwrap_or_else(|| ".".into());
+        let base_dir = std::path::absolute(&base_dir).unwrap_or(base_dir);
+        utf8_path(&base_dir)?;
+        registry.check_name_free(&spec.name)?;
+        environment.limit_ceilings.apply(&mut spec).map_err(located)?;
+        Ok((spec, base_dir))
+    })?;
+    span.set_text(JOB_NAME, &spec.name);
     let (store, paths) = (&environment.components, environment.paths(base_dir.clone()));
-    let components = planning::resolve(&spec, store).map_err(located)?;
-    let plan =
-        planning::plan(PlanPurpose::Submit, spec.clone(), &components, store, &paths, &|| false).map_err(located)?;
+    let (components, plan) = span.within("compile", || {
+        let components = planning::resolve(&spec, store).map_err(located)?;
+        let plan = planning::plan(PlanPurpose::Submit, spec.clone(), &components, store, &paths, &|| false);
+        Ok((components, plan.map_err(located)?))
+    })?;
     Ok(CheckedPipeline { spec, plan, components, base_dir })
 }
 

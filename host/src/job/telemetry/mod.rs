@@ -5,11 +5,13 @@
 //! - `rate_window` keeps earlier readings, so that a reader gets rates.
 //! - `job_series` keeps what the operators did over time, in `series_ring`s.
 //! - `checkpoint_totals` and `duration_histogram` count checkpoints.
+//! - `checkpoint_trace` traces a checkpoint.
 //! - `monitored_job` is what a monitoring system sees.
 //! - `bottleneck` names the operator that slows a job down.
 
 mod bottleneck;
 mod checkpoint_totals;
+mod checkpoint_trace;
 mod duration_histogram;
 mod job_graph;
 mod job_metrics;
@@ -19,6 +21,7 @@ mod rate_window;
 mod series_ring;
 
 pub use checkpoint_totals::CheckpointTotals;
+pub use checkpoint_trace::{CHECKPOINT_ID, CheckpointTimes, JOB_ID, JOB_NAME, trace_checkpoint};
 pub use duration_histogram::DurationHistogram;
 pub use job_graph::job_graph;
 pub use job_metrics::job_metrics;

@@ -21,6 +21,7 @@ use crate::runtime::source::checkpoint_triggers::CheckpointTriggers;
 use crate::runtime::subtask_event::SubtaskEventListener;
 use crate::runtime::tap::JobTaps;
 use crate::state::FileStore;
+use crate::tracer::OpenSpan;
 
 /// The options of one attempt to run a plan.
 pub struct ExecutionOptions {
@@ -66,6 +67,8 @@ pub struct ExecutionOptions {
     pub sinks: BTreeMap<String, SinkProgress>,
     /// The logs of sources `http`. `None` where no source is read.
     pub ingest: Option<IngestAccess>,
+    /// Traces the start. It ends once all subtasks have opened their state.
+    pub span: Arc<OpenSpan>,
 }
 
 /// How the host keeps the dead letters of a job that no node reads.

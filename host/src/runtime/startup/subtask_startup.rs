@@ -32,6 +32,7 @@ use crate::runtime::subtask::subtask_core::SubtaskCore;
 use crate::runtime::subtask_event::SubtaskEvent;
 use crate::runtime::subtask_failure::{SubtaskError, SubtaskFailure};
 use crate::runtime::tap::NodeTap;
+use crate::tracer::OpenSpan;
 use crate::turn::OutputId;
 
 /// Code of an error that only says that the attempt is over.
@@ -66,6 +67,8 @@ pub(crate) struct SubtaskStartup {
     pub(crate) partitions: BTreeMap<usize, ResultPartition>,
     /// Where the statistics of the nodes are published, one slot for each node of the chain.
     pub(crate) stats_slots: Vec<SubtaskStatsSlot>,
+    /// Traces the start of the subtask.
+    pub(crate) span: Arc<OpenSpan>,
 }
 
 impl SubtaskStartup {
@@ -122,7 +125,9 @@ impl SubtaskStartup {
         }
     }
 
-    fn notify_opened(&self) {
+    fn notify_opened(&mut self) {
+        // With the last subtask the trace of the start ends.
+        self.span = Arc::default();
         (self.context.options.listener)(SubtaskEvent::Opened);
     }
 
@@ -156,7 +161,7 @@ impl SubtaskStartup {
             let node = self.node(index);
             let task = match source.take() {
                 Some(source) => source,
-                None => self.open_task(node).map_err(|error| self.error_in(node, error))?,
+                None => self.open_traced(node).map_err(|error| self.error_in(node, error))?,
             };
             let records = &self.context.plan.records.nodes[planned.node];
             let SubtaskContext { options, subtask, .. } = &self.context;
@@ -222,6 +227,17 @@ impl SubtaskStartup {
             sink,
             replay,
         })))
+    }
+
+    /// Opens an operator or a sink. Traces the load of an operator's state.
+    fn open_traced(&self, node: &PipelineNode) -> error::Result<NodeTask> {
+        let span = match node.kind {
+            NodeKind::Operator(_) => self.span.child("load state"),
+            NodeKind::Source(_) | NodeKind::Sink(_) => OpenSpan::default(),
+        };
+        span.set_text("cofferdam.operator", &node.id);
+        span.set("cofferdam.subtask", u64::from(self.context.subtask));
+        self.span.note(span.note(self.open_task(node)))
     }
 
     /// Opens an operator or a sink.
