@@ -65,8 +65,8 @@ impl StreamQuery {
 
 /// Shows jobs as they change, once a second, as a stream of server-sent events.
 ///
-/// An event `jobs` has the newest 100 jobs, an event `job` has one job and its metrics. `gone` says that there is no such job. An event is
-/// sent if it differs from the one before. The stream ends when the server stops or the token of the client is revoked. Records of failures
+/// An event `jobs` has the newest 100 jobs, an event `job` has one job and its metrics. `gone` says that the job does not exist. An event is
+/// sent if it differs from the previous one of its topic. The stream ends when the server stops or the token of the client is revoked. Records of failures
 /// are hidden from tokens of the role `read`.
 #[utoipa::path(get, path = "/v1/stream", tag = "jobs",
     params(StreamQuery, ("last-event-id" = Option<String>, Header, description = "Id of the last event that was received. What has not changed since is not sent again.")),

@@ -89,7 +89,7 @@ impl SnapshotHub {
         has_viewers
     }
 
-    /// Shows a snapshot to the viewers of its topic, unless it has the version of the one before.
+    /// Shows a snapshot to the viewers of its topic, unless its version is that of the previous one.
     pub(super) fn publish(&self, key: &TopicKey, Snapshot { event, data, version }: Snapshot) {
         let mut watched = self.topics.lock();
         let WatchedTopics { number, topics } = &mut *watched;

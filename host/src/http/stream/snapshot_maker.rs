@@ -21,7 +21,7 @@ pub(super) async fn make_snapshots(api: ApiState, key: TopicKey) {
             return;
         }
         let TopicKey { topic, sees_records } = key.clone();
-        // Without a snapshot, because the server is busy, viewers keep the one before.
+        // If the server is too busy for a snapshot, viewers keep the previous one.
         if let Ok(snapshot) = blocking(&api, WorkKind::Quick, move |host| topic.snapshot(host, sees_records)).await {
             api.snapshots.publish(&key, snapshot);
         }

@@ -1,4 +1,4 @@
-//! What a client can watch, and the snapshot of it.
+//! The topics of a stream, and their snapshots.
 
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ use crate::job::view::{JobDetail, JobMetrics};
 /// Number of jobs in a snapshot of the list.
 const JOBS_MAX: usize = 100;
 
-/// What a client can watch.
+/// A topic of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Topic {
     /// The list of jobs.

@@ -98,12 +98,7 @@ impl SeriesRecorder {
 }
 
 /// Returns the values of a node, in the order of [`operator_series`]. `earlier` returns the reading of a subtask that is `passed_s` old.
-fn sample(
-    node: &NodeMetrics,
-    earlier: &dyn Fn(usize) -> SubtaskReading,
-    passed_s: f64,
-    at_ms: i64,
-) -> [f32; SERIES] {
+fn sample(node: &NodeMetrics, earlier: &dyn Fn(usize) -> SubtaskReading, passed_s: f64, at_ms: i64) -> [f32; SERIES] {
     let (mut records_in, mut records_out, mut times) = (0, 0, NodeTimes::default());
     let (mut fill, mut state_bytes, mut watermark) = (None::<f64>, 0, None::<i64>);
     for (index, subtask) in node.subtasks.iter().enumerate() {
@@ -142,16 +137,8 @@ fn rounded(value: f64, parts: f64) -> f32 {
 }
 
 fn operator_series(values: [Vec<Option<f32>>; SERIES]) -> OperatorSeries {
-    let [
-        records_in_per_s,
-        records_out_per_s,
-        busy,
-        backpressured,
-        idle,
-        watermark_lag_ms,
-        channel_fill,
-        state_bytes,
-    ] = values;
+    let [records_in_per_s, records_out_per_s, busy, backpressured, idle, watermark_lag_ms, channel_fill, state_bytes] =
+        values;
     OperatorSeries {
         records_in_per_s,
         records_out_per_s,
@@ -172,7 +159,8 @@ mod tests {
     fn node(id: &str, records: u64, busy_s: u64, watermark: i64) -> NodeMetrics {
         let mut totals = SubtaskTotals::default();
         (totals.counters.records_in, totals.times.busy_ns) = (records, busy_s * 1_000_000_000);
-        let mut subtask = SubtaskMetrics { totals, is_live: true, channel_fill: Some(0.25), ..SubtaskMetrics::default() };
+        let mut subtask =
+            SubtaskMetrics { totals, is_live: true, channel_fill: Some(0.25), ..SubtaskMetrics::default() };
         subtask.event_time.watermark = watermark;
         let idle = SubtaskMetrics { channel_fill: Some(0.5), ..SubtaskMetrics::default() };
         NodeMetrics { node: id.to_owned(), subtasks: vec![subtask, idle], ..NodeMetrics::default() }
@@ -214,7 +202,10 @@ mod tests {
         assert_eq!(recorder.bytes(), 60 * OPERATOR_BYTES);
         let view = recorder.view(&request(1000));
         let steps = view.operators["7"].idle.len();
-        assert_eq!((view.operators.len(), steps, view.from), (60, VALUES_MAX / 60 / SERIES, (1000 - steps as i64) * 1000));
+        assert_eq!(
+            (view.operators.len(), steps, view.from),
+            (60, VALUES_MAX / 60 / SERIES, (1000 - steps as i64) * 1000)
+        );
         let one = recorder.view(&SeriesRequest { operator: Some("7".into()), ..request(1000) });
         assert_eq!((one.operators.len(), one.operators["7"].idle.len()), (1, SHORT_STEPS));
         recorder.add(&nodes, (0, 1_000_000), 60 * OPERATOR_BYTES - 1);
