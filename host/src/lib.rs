@@ -15,6 +15,7 @@ pub mod clock;
 pub mod connector;
 pub mod error;
 pub mod escape;
+pub mod fault_groups;
 pub mod format;
 pub mod http;
 pub mod job;

@@ -177,13 +177,21 @@ impl Scene {
 
     /// Asks for everything that the API and the command line show.
     fn ask(&mut self) {
-        let base = self.server().api.base().trim_start_matches("http://").parse().unwrap();
+        let base: SocketAddr = self.server().api.base().trim_start_matches("http://").parse().unwrap();
         self.ask_all(base, 10);
         self.ask_all(self.ingest, 0);
         for job in self.jobs.clone() {
-            for command in
-                [&["job", "show"][..], &["checkpoints"], &["savepoints"], &["dead-letter", "list"], &["state", "list"]]
-            {
+            let path = format!("/v1/stream?topics=job:{job}");
+            let answer = get(base, &path);
+            self.sayings.add(format!("GET {path}"), answer);
+            for command in [
+                &["job", "show"][..],
+                &["checkpoints"],
+                &["savepoints"],
+                &["dead-letter", "list"],
+                &["faults"],
+                &["state", "list"],
+            ] {
                 self.run(&[command, &[job.as_str()]].concat(), "", &[]);
                 self.run(&[&["--json"], command, &[job.as_str()]].concat(), "", &[]);
             }
@@ -195,8 +203,7 @@ impl Scene {
     }
 }
 
-/// Returns the whole answer to a request, with its header.
-/// Returns the answer, or the records of one second if it is a stream of events, which ends with the job.
+/// Returns the answer with its header. Of a stream of events, returns the records of a second, or the first snapshot of a job.
 fn get(base: SocketAddr, path: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(base).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -207,7 +214,8 @@ fn get(base: SocketAddr, path: &str) -> Vec<u8> {
         answer.extend_from_slice(&chunk[..length]);
         let text = String::from_utf8_lossy(&answer);
         let is_stream = text.contains("content-type: text/event-stream");
-        if length == 0 || is_stream && text.matches("event: summary").count() > 1 {
+        let has_job = text.split_once("event: job\n").is_some_and(|(_, event)| event.contains("\n\n"));
+        if length == 0 || is_stream && (has_job || text.matches("event: summary").count() > 1) {
             return answer;
         }
     }

@@ -85,6 +85,7 @@ const RANKS: &[(&str, u8)] = &[
     ("auth", 1),
     ("format", 1),
     ("tracer", 1),
+    ("fault_groups", 1),
     ("problem_body", 1),
     ("access", 0),
     ("model", 0),

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::access_arguments::{ConnectionArgs, TokenCommand};
 use super::log_output::LogFormat;
-use super::observe_arguments::{DoctorArgs, LogLevelArgs, LogsArgs, TapArgs};
+use super::observe_arguments::{DoctorArgs, FaultsArgs, LogLevelArgs, LogsArgs, TapArgs};
 use crate::access::{AccessPolicy, AddressPattern, AllowList, NAMESPACE, SecretStore};
 use crate::checkpoint::utf8_path;
 use crate::error::Result;
@@ -128,6 +128,8 @@ pub enum CliCommand {
     /// List, show, try, replay or discard the dead letters of a job that no sink reads.
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
+    /// Show the faults of a job in groups, or the records and call stacks of one group, or set what has been done about it.
+    Faults(FaultsArgs),
     /// Store, list or remove the secrets of a server on this machine.
     #[command(subcommand)]
     Secret(SecretCommand),

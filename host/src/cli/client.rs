@@ -162,6 +162,11 @@ impl ApiClient {
         self.decode(self.agent.put(self.url(path)).send_json(body))
     }
 
+    /// Sends a PATCH request with a JSON body.
+    pub fn patch_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.decode(self.agent.patch(self.url(path)).send_json(body))
+    }
+
     /// Sends a POST request with a text.
     pub fn post_text<T: DeserializeOwned>(
         &self,

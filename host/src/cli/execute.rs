@@ -8,8 +8,8 @@ use super::arguments::{Cli, CliCommand, SavepointCommand, StateCommand};
 use super::client::ApiClient;
 use super::connection::ConnectionSettings;
 use super::{
-    build, check, dead_letters, doctor, logs, new, observe, run, schema, secrets, server_commands, shell_files, state,
-    state_load, tap, tokens,
+    build, check, dead_letters, doctor, faults, logs, new, observe, run, schema, secrets, server_commands, shell_files,
+    state, state_load, tap, tokens,
 };
 use crate::auth::DEFAULT_NAMESPACE;
 use crate::error::{Result, internal};
@@ -58,6 +58,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode> {
             let namespace = connection.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
             secrets::secret(&command, namespace, cli.json)
         }
+        CliCommand::Faults(args) => faults::faults(&client()?, &args, cli.json),
         CliCommand::DeadLetter(command) => dead_letters::execute(&client()?, &command, cli.json),
         CliCommand::CompileComponent { out, cpu_seconds, memory_bytes, nice } => {
             return Ok(compile_child(&out, cpu_seconds, memory_bytes, nice));

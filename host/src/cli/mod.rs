@@ -29,6 +29,7 @@ mod connection;
 mod dead_letters;
 mod doctor;
 mod execute;
+mod faults;
 mod local_host;
 mod log_output;
 mod logs;

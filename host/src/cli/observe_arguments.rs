@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::Args;
 
+use crate::fault_groups::FaultStatus;
 use crate::state;
 
 /// The arguments of `cofferdam logs`.
@@ -62,6 +63,18 @@ pub struct TapArgs {
     /// End after so many records.
     #[arg(long, short = 'n', value_name = "COUNT")]
     pub limit: Option<u64>,
+}
+
+/// The arguments of `cofferdam faults`.
+#[derive(Debug, Args)]
+pub struct FaultsArgs {
+    /// Id or name of the job.
+    pub job: String,
+    /// Id of a group, to show its records and call stacks.
+    pub group: Option<String>,
+    /// Set what has been done about the group: new, acknowledged or resolved.
+    #[arg(long, requires = "group")]
+    pub status: Option<FaultStatus>,
 }
 
 /// The arguments of `cofferdam doctor`.

@@ -12,6 +12,7 @@ pub(crate) mod body;
 mod components;
 mod connections;
 mod dead_letters;
+mod faults;
 mod health;
 mod ingest;
 mod job_telemetry;

@@ -34,8 +34,8 @@ impl Modify for TokenSecurity {
 
 /// Puts the tag of each operation in front of its id, such as `jobs-list`. The functions of two modules may have equal names.
 pub(super) fn with_unique_operations(mut openapi: OpenApiDocument) -> OpenApiDocument {
-    for PathItem { get, put, post, delete, .. } in openapi.paths.paths.values_mut() {
-        for operation in [get, put, post, delete].into_iter().flatten() {
+    for PathItem { get, put, post, delete, patch, .. } in openapi.paths.paths.values_mut() {
+        for operation in [get, put, post, delete, patch].into_iter().flatten() {
             let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
             let name = operation.operation_id.take().unwrap_or_default();
             operation.operation_id = Some(format!("{tag}-{}", name.replace('_', "-")));

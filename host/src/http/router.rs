@@ -30,7 +30,10 @@ use super::prometheus::request_totals::{RequestTotals, count_request};
 use super::route_roles::{ROUTE_ROLES, RouteRole, check_role};
 use super::server_phase::{self, ServerPhase};
 use super::stream::snapshot_hub::SnapshotHub;
-use super::{components, dead_letters, health, job_telemetry, jobs, logs, prometheus, request_id, state, stream, tap, tokens};
+use super::{
+    components, dead_letters, faults, health, job_telemetry, jobs, logs, prometheus, request_id, state, stream, tap,
+    tokens,
+};
 use crate::auth::{AuditLog, FailedAttempts, NamespaceScope, TokenStore};
 use crate::clock::SharedClock;
 use crate::error::{Result, internal, request_invalid, request_not_found};
@@ -140,6 +143,8 @@ fn api_routes() -> (Router<ApiState>, String) {
         .routes(routes!(dead_letters::try_letters))
         .routes(routes!(dead_letters::replay))
         .routes(routes!(dead_letters::show))
+        .routes(routes!(faults::list))
+        .routes(routes!(faults::show, faults::change))
         .routes(routes!(logs::lines))
         .routes(routes!(logs::level, logs::set_level))
         .routes(routes!(tap::records))

@@ -21,11 +21,13 @@ use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
 use super::telemetry::{self, CheckpointTotals, MonitoredJob, RateWindow, SeriesRecorder, SeriesRequest};
 use super::view::{
-    CheckpointDetail, CheckpointSummary, JobDetail, JobGraph, JobMetrics, JobSeries, JobStatus, JobSummary, SavepointView,
+    CheckpointDetail, CheckpointSummary, JobDetail, JobGraph, JobMetrics, JobSeries, JobStatus, JobSummary,
+    SavepointView,
 };
 use crate::clock::{Clock, SharedClock};
 use crate::connector::{HealthBoard, LetterStore};
 use crate::error::{self, Result};
+use crate::fault_groups::FaultRecorder;
 use crate::job_log::JobLog;
 use crate::runtime::{AbandonedThread, ExecutionPlan, JobTaps, JobTotals, StatsReader};
 
@@ -39,6 +41,8 @@ pub struct JobHandle {
     pub health: HealthBoard,
     /// The levels and the newest lines of its functions.
     pub log: Arc<JobLog>,
+    /// The faults of its functions.
+    pub faults: Arc<FaultRecorder>,
     /// Those who look at its records.
     pub taps: Arc<JobTaps>,
     shown: Mutex<ShownJob>,
@@ -104,7 +108,8 @@ impl JobHandle {
             health: health.clone(),
         };
         JobHandle {
-            events: EventLog::new(&dir, clock),
+            events: EventLog::new(&dir, clock.clone()),
+            faults: Arc::new(FaultRecorder::new(dir.join("faults"), clock)),
             dir,
             health,
             readers: Arc::default(),

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use super::capacity::{SUBTASKS_MAX, ServerCapacity};
 use super::dead_letters::{self, TrialRequest};
 use super::environment::{JobEnvironment, NAMESPACES_FOLDER};
+use super::fault_view;
 use super::handle::JobHandle;
 use super::ingest_endpoints::{IngestEndpoint, IngestEndpoints};
 use super::job_place::JobPlace;
@@ -25,15 +26,16 @@ use super::savepoint::{request_stop, trigger_checkpoint};
 use super::store::{self, ComponentStore, DataDir, JobRecord, JobState};
 use super::telemetry::{MonitoredJob, SeriesRequest};
 use super::view::{
-    CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, JobDetail, JobEventPage,
-    JobGraph, JobMetrics, JobSeries, JobStatus, JobSummary, LogLevelView, LogPage, ReplaysStarted, SavepointFormat, SavepointView,
-    StoredSavepoint, TrialView,
+    CheckpointDetail, CheckpointSummary, ComponentView, DeadLetterDetail, DeadLetterPage, FaultGroupList, JobDetail,
+    JobEventPage, JobGraph, JobMetrics, JobSeries, JobStatus, JobSummary, LogLevelView, LogPage, ReplaysStarted,
+    SavepointFormat, SavepointView, StoredSavepoint, TrialView,
 };
-use crate::access::AccessPolicy;
+use crate::access::{AccessPolicy, SecretStore};
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
 use crate::clock::{SharedClock, SystemClock};
 use crate::connector::ingest::IngestLogs;
 use crate::error::{self, Error, Result};
+use crate::fault_groups::{FaultGroup, FaultGroupDetail, FaultStatus};
 use crate::model::LogLevel;
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
@@ -402,7 +404,7 @@ impl Host {
         monitored_jobs(self.shared.registry.all(), &*self.shared.environment.clock)
     }
 
-    /// Returns what has become of the spans of traces.
+    /// Returns the numbers of exported and dropped spans of traces.
     pub fn span_counts(&self) -> SpanCounts {
         self.shared.environment.tracer.counts()
     }
@@ -540,6 +542,24 @@ impl Host {
         log_page::set_log_level(&*self.find(id_or_name)?, operator, level)
     }
 
+    /// Returns the faults of a job in groups.
+    pub fn fault_groups(&self, id_or_name: &str) -> Result<FaultGroupList> {
+        Ok(fault_view::fault_groups(&*self.find(id_or_name)?, self.secrets()))
+    }
+
+    /// Returns a group of faults with its samples. Error: `request-not-found`.
+    pub fn fault_group(&self, id_or_name: &str, group: &str) -> Result<FaultGroupDetail> {
+        fault_view::fault_group(&*self.find(id_or_name)?, group, self.secrets())
+    }
+
+    /// Sets the status of a group of faults, if one is given. Returns the group. Error: `request-not-found`.
+    pub fn set_fault_status(&self, id_or_name: &str, group: &str, status: Option<FaultStatus>) -> Result<FaultGroup> {
+        match status {
+            Some(status) => fault_view::set_fault_status(&*self.find(id_or_name)?, group, status, self.secrets()),
+            None => self.fault_group(id_or_name, group).map(|detail| detail.group),
+        }
+    }
+
     /// Returns dead letters that the host keeps for a job: those of an operator or source, or all. At most `limit`, behind the
     /// letter `after`. Error: `dead-letter-not-found` if that is gone.
     pub fn dead_letters(
@@ -591,6 +611,10 @@ impl Host {
     /// Returns the handle of a job by its id or name.
     pub(super) fn find(&self, id_or_name: &str) -> Result<Arc<JobHandle>> {
         self.shared.registry.find(id_or_name)
+    }
+
+    fn secrets(&self) -> &SecretStore {
+        self.shared.environment.policy.secrets()
     }
 
     fn components_store(&self) -> &ComponentStore {

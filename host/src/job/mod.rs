@@ -13,6 +13,7 @@ mod dead_letters;
 mod environment;
 mod events;
 mod failure;
+mod fault_view;
 mod handle;
 mod host;
 mod ingest_endpoints;

@@ -103,6 +103,7 @@ pub(crate) fn function_settings(on_fault: FaultPolicy, batch_records: usize, clo
         batch_records,
         clock,
         log,
+        faults: None,
         cancel,
     }
 }

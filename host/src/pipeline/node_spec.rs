@@ -260,6 +260,17 @@ pub enum FaultPolicy {
     DeadLetter,
 }
 
+impl FaultPolicy {
+    /// Returns the value of the setting `on_fault`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FaultPolicy::Fail => "fail",
+            FaultPolicy::Skip => "skip",
+            FaultPolicy::DeadLetter => "dead-letter",
+        }
+    }
+}
+
 /// How a record on which the function fails is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetrySettings {

@@ -75,8 +75,9 @@ pub(super) fn execution_options(
         runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
+        faults: None,
         span: Arc::default(),
-            ingest: None,
+        ingest: None,
     };
     (options, events)
 }

@@ -247,6 +247,8 @@ impl CheckpointCoordinator {
         let Some(pending) = self.pending.remove(checkpoint) else { return Ok(AfterCheckpoint::Continue) };
         self.schedule.ended(self.context.environment.clock.monotonic_ns());
         let begin_ns = self.context.environment.clock.monotonic_ns();
+        // Once the checkpoint is durable, the records of these faults are not processed again.
+        self.context.job.faults.flush();
         let written = result.and_then(|uploaded| {
             let location = self.context.storage.write_metadata(&uploaded.metadata)?;
             Ok((uploaded, location))

@@ -93,8 +93,9 @@ pub fn try_letters(
         runtime: None,
         letters: LetterOptions::default(),
         sinks: Default::default(),
+        faults: None,
         span: Arc::default(),
-            ingest: None,
+        ingest: None,
     };
     let mut trial = OperatorTrial::open(plan, options, &operator)?;
     let mut view = TrialView { component, checkpoint, ..TrialView::default() };

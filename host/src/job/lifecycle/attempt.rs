@@ -91,6 +91,7 @@ impl Attempt {
         };
         self.coordinator.end_publications();
         self.context.job.end_live_stats();
+        self.context.job.faults.close();
         self.context.job.log_losses(&mut self.losses, true);
         self.coordinator.give_up_all();
         if matches!(end, Ok(AttemptEnd::Cancelled)) {

@@ -81,6 +81,7 @@ impl RegionStart<'_> {
             health: self.job.health.clone(),
             log: self.job.log.clone(),
             taps: self.job.taps.clone(),
+            faults: Some(self.job.faults.clone()),
             sinks: self.sinks.progress(),
             ingest: Some(IngestAccess {
                 logs: self.environment.ingest_logs.clone(),
@@ -149,8 +150,7 @@ impl RegionRestart {
             )));
         }
         job.show(|record| record.restoring = start.metadata.is_some());
-        let (plan, _) =
-            span.within("plan", || plan_from(job, environment, &self.context.plan.pipeline, &start))?;
+        let (plan, _) = span.within("plan", || plan_from(job, environment, &self.context.plan.pipeline, &start))?;
         let ids: BTreeSet<&str> = self.region.nodes.iter().map(|node| plan.pipeline.nodes[*node].id.as_str()).collect();
         span.within("recover sinks", || self.context.sinks.recover_region(job, &ids, &start, storage))?;
         fail_point!("region.recovered", error::storage_failed);

@@ -7,6 +7,7 @@ mod component;
 mod dead_letter;
 mod event;
 mod failure;
+mod fault;
 mod graph;
 mod job;
 mod log;
@@ -26,6 +27,7 @@ pub use dead_letter::{
 };
 pub use event::{JobEvent, JobEventKind, JobEventPage};
 pub use failure::{FailedRecordView, FailureOutcome, JobFailure, PastFailure};
+pub use fault::FaultGroupList;
 pub use graph::{GraphEdge, GraphNode, JobGraph};
 pub use job::{
     GaugeRange, HealthView, HistogramBucket, HistogramView, JobDetail, JobSummary, OperatorDetail, SubtaskWatermark,

@@ -5,8 +5,9 @@
 
 use super::dead_letter::{DeadLetter, PairedRecord, RecordPosition, row_json};
 use super::failed_record::FailedRecord;
+use crate::fault_groups::FaultOccurrence;
 use crate::model::row::RowSchema;
-use crate::model::{Batch, Fault, LetterReplay, NO_ATTRIBUTES};
+use crate::model::{Batch, Fault, LetterReplay, NO_ATTRIBUTES, NO_TIMESTAMP};
 use crate::operator::failure::OperatorFailure;
 use crate::operator::turn_runner::runner::{FunctionSettings, TurnRunner};
 use crate::pipeline::FaultPolicy;
@@ -87,6 +88,7 @@ impl TurnRunner {
         let position = RecordPosition { subtask: self.turn.context.subtask, record: item.record };
         let on_fault = self.settings.on_fault;
         self.settings.log.record_failed(position.subtask, item.record, &item.fault, on_fault);
+        self.record_fault(&item, position);
         match on_fault {
             FaultPolicy::Fail => return Err(failure(item, position)),
             FaultPolicy::Skip => self.counters.records_skipped += 1,
@@ -96,6 +98,29 @@ impl TurnRunner {
             }
         }
         Ok(())
+    }
+
+    /// Records a fault in its group.
+    fn record_fault(&self, item: &FailedItem<'_>, position: RecordPosition) {
+        let FunctionSettings { function, component, faults, on_fault, .. } = &self.settings;
+        let Some(faults) = faults else { return };
+        let value = || {
+            let row = item.schema.and_then(|schema| row_json(schema, item.value));
+            row.unwrap_or_else(|| item.value.to_vec())
+        };
+        faults.record(&FaultOccurrence {
+            operator: &self.turn.context.operator,
+            function,
+            component: component.as_deref(),
+            fault: &item.fault,
+            on_fault: on_fault.as_str(),
+            attempt: self.failed_before.saturating_add(1),
+            subtask: position.subtask,
+            record: position.record,
+            timestamp_ms: Some(item.timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
+            key: item.key,
+            value: &value,
+        });
     }
 
     fn dead_letter<'a>(&'a self, item: &'a FailedItem<'_>, position: RecordPosition) -> DeadLetter<'a> {

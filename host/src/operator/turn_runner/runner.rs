@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::bad_item_search::{BadItemSearch, SearchStep};
 use crate::clock::SharedClock;
 use crate::error;
+use crate::fault_groups::FaultRecorder;
 use crate::model::{Counters, Fault, Keys, TimeDomain};
 use crate::operator::failure::{OperatorFailure, TurnOutcome};
 use crate::operator::faults::retry::RetryPolicy;
@@ -37,6 +38,8 @@ pub struct FunctionSettings {
     pub batch_records: usize,
     pub clock: SharedClock,
     pub log: Arc<OperatorLog>,
+    /// Records the faults, if anything does.
+    pub faults: Option<Arc<FaultRecorder>>,
     /// Checked between turns: isolating many bad records of one batch can take a deadline for each.
     pub cancel: Arc<AtomicBool>,
 }

@@ -11,6 +11,7 @@ use crate::checkpoint::CheckpointMetadata;
 use crate::clock::SharedClock;
 use crate::connector::ingest::IngestAccess;
 use crate::connector::{HealthBoard, LetterQuota, SinkProgress};
+use crate::fault_groups::FaultRecorder;
 use crate::job_log::JobLog;
 use crate::model::Interrupt;
 use crate::permits::JobShare;
@@ -59,6 +60,8 @@ pub struct ExecutionOptions {
     pub log: Arc<JobLog>,
     /// The taps of the job.
     pub taps: Arc<JobTaps>,
+    /// Records the faults of functions. `None` for a trial.
+    pub faults: Option<Arc<FaultRecorder>>,
     /// Runs the tasks of asynchronous connectors.
     pub runtime: Option<Handle>,
     /// Where dead letters are kept and replayed from.

@@ -142,6 +142,7 @@ fn function_settings(
         batch_records: pipeline.batch.records,
         clock: context.options.clock.clone(),
         log: context.logs.get(&node.id).cloned().unwrap_or_default(),
+        faults: context.options.faults.clone(),
         cancel: context.options.interrupt.flag(),
     })
 }
