@@ -24,8 +24,6 @@ use tokio::sync::watch;
 
 /// Interval at which the server checks that its data folder still exists.
 const DATA_DIR_CHECK: Duration = Duration::from_millis(500);
-/// Time that a stopping server waits for its last traces.
-const TRACES_TIME: Duration = Duration::from_secs(2);
 /// The variable with headers for the collector of traces. There is no option for it, because other users can see the options of a process.
 const OTLP_HEADERS_VARIABLE: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 /// Interval of the samples of the series of jobs. They are taken in the middle of a second, so that each second has one.
@@ -105,7 +103,6 @@ fn serve(args: &ServeArgs) -> Result<()> {
     let quotas = QuotaList::parse(&args.quota).map_err(|why| request_invalid(format!("--quota: {why}")))?;
     let clock = SystemClock::shared();
     let access = ServerAccessFiles::open(args, &data_dir, &clock)?;
-    let tracer = open_tracer(args, &clock)?;
     let options = HostOptions {
         data_dir: data_dir.clone(),
         clock: clock.clone(),
@@ -118,7 +115,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         code_cache: None,
         policy,
         quotas: Quotas::default(),
-        tracer: tracer.clone(),
+        tracer: open_tracer(args, &clock)?,
         runtime: storage.handle().clone(),
     };
     let namespaces = Arc::new(Namespaces::open(options, quotas)?);
@@ -151,7 +148,6 @@ fn serve(args: &ServeArgs) -> Result<()> {
     requests.block_on(serving);
     requests.spawn(exit_if_stuck(namespaces.clone(), shutdown_time.saturating_add(JOBS_TIME)));
     namespaces.shutdown();
-    tracer.finish(TRACES_TIME);
     requests.shutdown_timeout(REQUESTS_TIME);
     storage.shutdown_timeout(REQUESTS_TIME);
     lost

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::group_table::{GROUPS_MAX, GroupTable, SAMPLES_MAX};
+use super::fault_table::{FaultTable, GROUPS_MAX, SAMPLES_MAX};
 use super::{FaultGroupDetail, FaultOccurrence, FaultRecorder, FaultStatus};
 use crate::clock::ManualClock;
 use crate::model::{Fault, FaultCode};
@@ -37,7 +37,7 @@ fn records(detail: &FaultGroupDetail) -> Vec<u64> {
 
 #[test]
 fn faults_are_grouped_by_operator_component_code_and_place() {
-    let mut table = GroupTable::default();
+    let mut table = FaultTable::default();
     let (here, there) = (fault(FaultCode::GuestPanic, "here"), fault(FaultCode::GuestPanic, "there"));
     let trap = fault(FaultCode::GuestTrap, "here");
     let all = [
@@ -61,7 +61,7 @@ fn faults_are_grouped_by_operator_component_code_and_place() {
 
 #[test]
 fn the_first_samples_stay_and_the_newest_replace_each_other_once_a_second() {
-    let (mut table, here) = (GroupTable::default(), fault(FaultCode::GuestPanic, "here"));
+    let (mut table, here) = (FaultTable::default(), fault(FaultCode::GuestPanic, "here"));
     // 100 faults per second, for 20 seconds.
     (0..2000).for_each(|record| table.record(&occurrence("a", None, &here, record), record as i64 * 10));
     let detail = table.groups().next().unwrap();
@@ -76,7 +76,7 @@ fn the_first_samples_stay_and_the_newest_replace_each_other_once_a_second() {
 
 #[test]
 fn a_resolved_group_is_new_again_with_its_next_fault() {
-    let (mut table, here) = (GroupTable::default(), fault(FaultCode::GuestPanic, "here"));
+    let (mut table, here) = (FaultTable::default(), fault(FaultCode::GuestPanic, "here"));
     for (status, expected) in [
         (FaultStatus::Acknowledged, FaultStatus::Acknowledged),
         (FaultStatus::Resolved, FaultStatus::New),

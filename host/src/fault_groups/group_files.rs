@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::fault_group::FaultGroupDetail;
-use super::group_table::group_id;
+use super::fault_table::group_id;
 
 /// Largest file that is read, in bytes. Written ones are smaller.
 const FILE_BYTES_MAX: u64 = 1 << 20;

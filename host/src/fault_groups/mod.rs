@@ -2,7 +2,7 @@
 //!
 //! - `fault_group` is a group with its samples, as it is stored and shown.
 //! - `occurrence` is a fault that happens now.
-//! - `group_table` counts faults and takes samples, within limits.
+//! - `fault_table` counts faults and takes samples, within limits.
 //! - `group_files` stores the groups below the job's folder.
 //! - `recorder` puts these together for all threads of a job.
 //!
@@ -10,8 +10,8 @@
 //! shown. A job takes bounded memory and storage, whatever its functions do.
 
 mod fault_group;
+mod fault_table;
 mod group_files;
-mod group_table;
 mod occurrence;
 mod recorder;
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 
 use super::fault_group::{FaultGroupDetail, FaultStatus};
+use super::fault_table::FaultTable;
 use super::group_files::GroupFiles;
-use super::group_table::GroupTable;
 use super::occurrence::FaultOccurrence;
 use crate::clock::SharedClock;
 
@@ -15,7 +15,7 @@ pub struct FaultRecorder {
     /// Held while files are written, so that a newer state is not overwritten by an older one.
     files: Mutex<GroupFiles>,
     /// `None` until a fault is recorded, and while no attempt runs.
-    table: Mutex<Option<GroupTable>>,
+    table: Mutex<Option<FaultTable>>,
     clock: SharedClock,
 }
 
@@ -31,11 +31,11 @@ impl FaultRecorder {
         if self.with_loaded(|table| table.record(occurrence, now_ms)).is_none() {
             // The files are locked first, as everywhere.
             let files = self.files.lock();
-            self.table.lock().get_or_insert_with(|| GroupTable::of(files.read())).record(occurrence, now_ms);
+            self.table.lock().get_or_insert_with(|| FaultTable::of(files.read())).record(occurrence, now_ms);
         }
     }
 
-    fn with_loaded<T>(&self, run: impl FnOnce(&mut GroupTable) -> T) -> Option<T> {
+    fn with_loaded<T>(&self, run: impl FnOnce(&mut FaultTable) -> T) -> Option<T> {
         self.table.lock().as_mut().map(run)
     }
 
@@ -45,7 +45,7 @@ impl FaultRecorder {
     }
 
     fn flush_to(&self, files: &GroupFiles) {
-        let changes = self.with_loaded(GroupTable::take_changes).unwrap_or_default();
+        let changes = self.with_loaded(FaultTable::take_changes).unwrap_or_default();
         for (number, group) in changes {
             if let Err(error) = files.write(number, group.as_ref()) {
                 tracing::warn!("faults of a job cannot be stored: {error}");
@@ -59,7 +59,7 @@ impl FaultRecorder {
         let files = self.files.lock();
         self.flush_to(&files);
         let mut table = self.table.lock();
-        if table.as_ref().is_some_and(GroupTable::is_stored) {
+        if table.as_ref().is_some_and(FaultTable::is_stored) {
             *table = None;
         }
     }
@@ -83,7 +83,7 @@ impl FaultRecorder {
         let mut stored = None;
         let groups = match &mut *table {
             Some(loaded) => loaded,
-            None => stored.insert(GroupTable::of(files.read())),
+            None => stored.insert(FaultTable::of(files.read())),
         };
         if !groups.set_status(id, status) {
             return Ok(None);

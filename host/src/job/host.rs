@@ -42,7 +42,7 @@ use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::runtime::BarrierKind;
 use crate::sandbox::{CodeCacheFolder, CompileMode, Sandbox, SandboxOptions};
 use crate::state_reader::StateReader;
-use crate::tracer::{SpanCounts, Tracer};
+use crate::tracer::Tracer;
 
 /// Default limit of function instances that exist at the same time, over all jobs.
 pub const INSTANCES_MAX: u32 = 1000;
@@ -404,9 +404,9 @@ impl Host {
         monitored_jobs(self.shared.registry.all(), &*self.shared.environment.clock)
     }
 
-    /// Returns the numbers of exported and dropped spans of traces.
-    pub fn span_counts(&self) -> SpanCounts {
-        self.shared.environment.tracer.counts()
+    /// Returns the tracer of submits, checkpoints and restores.
+    pub fn tracer(&self) -> &Tracer {
+        &self.shared.environment.tracer
     }
 
     /// Returns the handles of all jobs.

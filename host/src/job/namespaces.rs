@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
@@ -17,6 +18,9 @@ use super::monitoring;
 use super::quotas::QuotaList;
 use crate::auth::{DEFAULT_NAMESPACE, check_namespace_name};
 use crate::error::{Result, data_dir_failed};
+
+/// Longest time that a stopping server waits for its last traces.
+const TRACES_TIME: Duration = Duration::from_secs(2);
 
 /// The namespaces of a server.
 pub struct Namespaces {
@@ -84,12 +88,13 @@ impl Namespaces {
         monitoring::sample_series(jobs, &**self.default.clock());
     }
 
-    /// Ends the jobs' threads of all namespaces and waits for them.
+    /// Ends the jobs' threads of all namespaces and waits for them, and for a moment for their last traces.
     pub fn shutdown(&self) {
         let all = self.all();
         // Those of all namespaces end at the same time.
         all.iter().for_each(Host::begin_shutdown);
         all.iter().for_each(Host::finish_shutdown);
+        self.default.tracer().finish(TRACES_TIME);
     }
 
     /// Notes that the process has a listener for records.

@@ -23,7 +23,7 @@ use super::startup::operator_logs::operator_logs;
 use super::startup::subtask_context::SubtaskContext;
 use super::startup::subtask_startup::{SourceInput, SubtaskInput, SubtaskStartup};
 use super::stats::node_times::ChainShape;
-use super::stats::stats_reader::{PublishedStats, PublishedSubtask, StatsReader, SubtaskChannels};
+use super::stats::stats_reader::{PublishedStats, PublishedSubtask, StatsReader};
 use super::stats::subtask_stats::SubtaskStatsSlot;
 use super::subtask_failure::SubtaskFailure;
 use crate::error::{self, Result};
@@ -88,7 +88,6 @@ impl Execution {
     ///
     /// Fails with `internal` if a thread cannot be started.
     pub fn start(plan: &Arc<ExecutionPlan>, mut options: ExecutionOptions) -> Result<Execution> {
-        // The subtasks share the options until the attempt ends, and the span only until they are open.
         let span = std::mem::take(&mut options.span);
         let options = Arc::new(options);
         let nodes = plan.pipeline.nodes.iter();
@@ -112,19 +111,18 @@ impl Execution {
         for (chain_index, chain) in chains.filter(|(chain, _)| options.runs_chain(*chain)) {
             let head = chain.nodes[0].node;
             let shape = Arc::new(ChainShape::of(chain));
-            let budgets = channels.input_budgets(plan, chain_index);
-            execution.stats[head].inputs.clone_from(&budgets);
+            execution.stats[head].inputs = channels.input_budgets(plan, chain_index);
             for subtask in 0..chain.parallelism {
                 let (signals, inbox) = (execution.signals.clone(), channels.inbox(chain_index, subtask));
                 signals.subscribe(&inbox.wakeup);
                 let activity = Arc::new(SubtaskActivity::new(options.clock.clone(), chain.nodes.len()));
-                let incoming = Arc::new(SubtaskChannels { inbox: inbox.clone(), budgets: budgets.clone() });
+                let incoming = channels.incoming(plan, chain_index, subtask);
                 let publish = |position: usize| PublishedSubtask {
                     slot: SubtaskStatsSlot::default(),
                     activity: activity.clone(),
                     chain: shape.clone(),
                     position,
-                    channels: Some(incoming.clone()).filter(|_| position == 0 && !chain.inputs.is_empty()),
+                    channels: incoming.clone().filter(|_| position == 0),
                 };
                 let published: Vec<PublishedSubtask> = (0..chain.nodes.len()).map(publish).collect();
                 let startup = SubtaskStartup {

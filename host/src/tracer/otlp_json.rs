@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::span::{EndedSpan, SpanValue};
+use super::ended_span::{EndedSpan, SpanValue};
 
 /// A span within the process.
 const KIND_INTERNAL: u8 = 1;

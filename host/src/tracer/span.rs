@@ -1,46 +1,13 @@
-//! One step of a trace.
+//! One step of a trace while it is in progress.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::ended_span::{EndedSpan, SpanValue};
 use super::span_queue::SpanQueue;
 use crate::clock;
 use crate::error::Result;
-
-/// A value of an attribute.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SpanValue {
-    /// A text.
-    Text(String),
-    /// A number.
-    Number(u64),
-    /// A time in milliseconds.
-    Millis(f64),
-    /// A condition.
-    Flag(bool),
-}
-
-/// A step that has ended.
-#[derive(Clone, Debug)]
-pub struct EndedSpan {
-    /// The trace that it belongs to.
-    pub trace: u128,
-    /// Its id in the trace.
-    pub id: u64,
-    /// The id of the step that it is part of. `None` for the first span of a trace.
-    pub parent: Option<u64>,
-    /// Name of the step.
-    pub name: &'static str,
-    /// When it began, in nanoseconds since the Unix epoch.
-    pub begin_ns: u64,
-    /// When it ended, in nanoseconds since the Unix epoch.
-    pub end_ns: u64,
-    /// Details of the step.
-    pub attributes: Vec<(&'static str, SpanValue)>,
-    /// The code of its failure, if it failed.
-    pub failure: Option<String>,
-}
 
 /// A step in progress. It ends when it is dropped. Empty if traces are not exported.
 #[derive(Default)]
@@ -139,17 +106,5 @@ impl Drop for OpenSpan {
         let unix_ns = |at_ns: u64| now_unix_ns.saturating_sub(now_ns.saturating_sub(at_ns));
         let (begin_ns, end_ns) = (unix_ns(begin_ns), unix_ns(at_ns.unwrap_or(now_ns)));
         queue.push(EndedSpan { trace, id, parent, name, begin_ns, end_ns, attributes, failure });
-    }
-}
-
-impl From<u64> for SpanValue {
-    fn from(number: u64) -> SpanValue {
-        SpanValue::Number(number)
-    }
-}
-
-impl From<bool> for SpanValue {
-    fn from(flag: bool) -> SpanValue {
-        SpanValue::Flag(flag)
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::SpanCounts;
-use super::span::EndedSpan;
+use super::ended_span::EndedSpan;
 use crate::clock::SharedClock;
 
 /// Number of spans that wait at most.
@@ -15,6 +14,15 @@ const SPANS_MAX: usize = 4096;
 const BATCH: usize = 512;
 /// Time after which spans are exported although they are few.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Numbers of exported and dropped spans of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanCounts {
+    /// Spans that the collector has accepted.
+    pub exported: u64,
+    /// Spans that were dropped because the collector did not take them in time.
+    pub dropped: u64,
+}
 
 /// The queue of ended spans. Drops the oldest ones if the exporter does not take them in time.
 pub struct SpanQueue {

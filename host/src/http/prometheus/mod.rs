@@ -39,7 +39,7 @@ pub(super) async fn scrape(State(api): State<ApiState>, headers: HeaderMap) -> R
     let text = blocking(&api, WorkKind::Quick, move |host| {
         let mut scrape = Exposition::default();
         process_samples::add_process(&mut scrape, started_at_ms);
-        process_samples::add_traces(&mut scrape, host.span_counts());
+        process_samples::add_traces(&mut scrape, host.tracer().counts());
         requests.add_to(&mut scrape);
         add_jobs(&mut scrape, &host.monitored_jobs(), &host.job_counts());
         scrape.into_text(is_open_metrics).map_err(|error| internal(format!("cannot write the metrics: {error}")))

@@ -10,6 +10,7 @@ use crate::runtime::output::result_partition::ResultPartition;
 use crate::runtime::plan::chaining::{EdgePartitioning, EdgePlan};
 use crate::runtime::plan::execution_plan::ExecutionPlan;
 use crate::runtime::records::record_converter::RecordConverter;
+use crate::runtime::stats::stats_reader::SubtaskChannels;
 
 /// Number of credits of a channel: the number of batches that a slow receiver lets pile up.
 const CHANNEL_CREDITS: usize = 8;
@@ -52,6 +53,12 @@ impl UnclaimedChannels {
     /// Returns the inbox of a subtask.
     pub(crate) fn inbox(&self, chain: usize, subtask: u32) -> Arc<Inbox> {
         self.inboxes[chain][subtask as usize].clone()
+    }
+
+    /// Returns the channels to a subtask, for its statistics. `None` for a chain that begins with a source.
+    pub(crate) fn incoming(&self, plan: &ExecutionPlan, chain: usize, subtask: u32) -> Option<Arc<SubtaskChannels>> {
+        let budgets = self.input_budgets(plan, chain);
+        (!budgets.is_empty()).then(|| Arc::new(SubtaskChannels { inbox: self.inbox(chain, subtask), budgets }))
     }
 
     /// Returns the budgets of the edges that lead to a chain.

@@ -16,7 +16,7 @@ const SAMPLE_INTERVAL_MS: i64 = 1000;
 
 /// The groups of a job.
 #[derive(Default)]
-pub struct GroupTable {
+pub struct FaultTable {
     groups: BTreeMap<u64, FaultGroupDetail>,
     /// Groups that differ from what is stored. One that is not in the table must be removed.
     changed: BTreeSet<u64>,
@@ -25,10 +25,10 @@ pub struct GroupTable {
 /// Groups that must be stored, or removed where the group is `None`.
 pub type GroupChanges = Vec<(u64, Option<FaultGroupDetail>)>;
 
-impl GroupTable {
+impl FaultTable {
     /// Returns a table of stored groups.
-    pub fn of(groups: BTreeMap<u64, FaultGroupDetail>) -> GroupTable {
-        let mut table = GroupTable { groups, changed: BTreeSet::new() };
+    pub fn of(groups: BTreeMap<u64, FaultGroupDetail>) -> FaultTable {
+        let mut table = FaultTable { groups, changed: BTreeSet::new() };
         while table.groups.len() > GROUPS_MAX {
             table.remove_oldest();
         }
