@@ -92,7 +92,7 @@ fn doctor_names_what_is_missing_and_what_to_do() {
     let code = if report["failed"] == true { 6 } else { 0 };
     assert_eq!(output.status.code(), Some(code), "{report}");
     let findings = report["findings"].as_array().unwrap();
-    for check in ["compiled code", "clock", "server", "server clock", "token", "address"] {
+    for check in ["compiled code", "clock", "profile", "server", "server clock", "token", "address"] {
         let of_check = findings.iter().find(|finding| finding["check"] == check);
         assert_eq!(of_check.unwrap_or_else(|| panic!("{check}: {report}"))["verdict"], "ok", "{report}");
     }

@@ -33,6 +33,18 @@ pub struct ConnectionSettings {
     pub(super) token: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
+    pub(super) profile: Option<UsedProfile>,
+}
+
+/// The profile whose settings apply where no option or variable is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedProfile {
+    /// Its name.
+    pub name: String,
+    /// The file that contains it.
+    pub file: PathBuf,
+    /// URL of its server, if it has one.
+    pub server: Option<String>,
 }
 
 /// The file with profiles.
@@ -61,7 +73,8 @@ impl ConnectionSettings {
     }
 
     fn from_parts(args: &ConnectionArgs, token: Option<String>, file: Option<&Path>) -> Result<ConnectionSettings> {
-        let profile = read_profile(file, args.profile.as_deref())?;
+        let (used, profile) = read_profile(file, args.profile.as_deref())?.unzip();
+        let profile = profile.unwrap_or_default();
         let token = match (&args.token_file, token) {
             (Some(file), _) => Some(read_token(file)?),
             (None, Some(token)) => Some(token),
@@ -76,6 +89,7 @@ impl ConnectionSettings {
             token,
             namespace: args.namespace.clone().or(profile.namespace),
             ca_file: args.ca_file.clone().or(profile.ca_file),
+            profile: used,
         };
         settings.check_token_is_encrypted()?;
         Ok(settings)
@@ -133,7 +147,7 @@ fn config_file() -> Option<PathBuf> {
 }
 
 /// Reads a profile. The default one need not exist.
-fn read_profile(file: Option<&Path>, name: Option<&str>) -> Result<ConnectionProfile> {
+fn read_profile(file: Option<&Path>, name: Option<&str>) -> Result<Option<(UsedProfile, ConnectionProfile)>> {
     let missing = |name: &str| {
         let file = file.map(|file| file.display().to_string()).unwrap_or_default();
         connection_invalid(format!("there is no profile `{name}` in {file}"))
@@ -141,7 +155,7 @@ fn read_profile(file: Option<&Path>, name: Option<&str>) -> Result<ConnectionPro
     };
     let none = || match name {
         Some(name) => Err(missing(name)),
-        None => Ok(ConnectionProfile::default()),
+        None => Ok(None),
     };
     let Some(file) = file else { return none() };
     let text = match fs::read_to_string(file) {
@@ -149,12 +163,14 @@ fn read_profile(file: Option<&Path>, name: Option<&str>) -> Result<ConnectionPro
         text => text.map_err(|error| failed(file, &error))?,
     };
     let profiles: ProfileFile = toml::from_str(&text).map_err(|error| failed(file, &error))?;
-    let Some(mut profile) = profiles.profile.get(name.unwrap_or(DEFAULT_PROFILE)).cloned() else { return none() };
+    let used = name.unwrap_or(DEFAULT_PROFILE);
+    let Some(mut profile) = profiles.profile.get(used).cloned() else { return none() };
     let folder = file.parent().unwrap_or(Path::new(""));
     for path in [&mut profile.token_file, &mut profile.ca_file].into_iter().flatten() {
         *path = folder.join(&*path);
     }
-    Ok(profile)
+    let used = UsedProfile { name: used.to_owned(), file: file.to_owned(), server: profile.server.clone() };
+    Ok(Some((used, profile)))
 }
 
 fn read_token(file: &Path) -> Result<String> {
@@ -212,12 +228,14 @@ mod tests {
         };
         let default = of(&args(None, None), None).unwrap();
         assert_eq!((default.server.as_str(), default.token.as_deref()), ("https://a", Some("cofd_a_b")));
+        assert_eq!(default.profile.unwrap().name, "default");
         let other = of(&args(Some("https://evil"), None), None).unwrap();
         assert_eq!((other.server.as_str(), other.token), ("https://evil", None));
         let given = of(&args(None, None), Some("other")).unwrap();
         assert_eq!(given.token.as_deref(), Some("other"));
         let named = of(&args(None, Some("c")), None).unwrap();
         assert_eq!((named.server.as_str(), named.namespace.as_deref()), (DEFAULT_SERVER, Some("n")));
+        assert_eq!(named.profile, Some(UsedProfile { name: "c".to_owned(), file: file.clone(), server: None }));
         for (refused, why) in [(args(None, Some("b")), "without TLS"), (args(None, Some("x")), "no profile `x`")] {
             let error = of(&refused, None).unwrap_err();
             assert!(error.code == "connection-invalid" && error.message.contains(why), "{error}");
@@ -227,6 +245,7 @@ mod tests {
         fs::write(&file, "[profile.default]\nserveur = \"x\"\n").unwrap();
         assert!(of(&args(None, None), None).is_err());
         let absent = dir.path().join("absent.toml");
-        assert!(ConnectionSettings::from_parts(&args(None, None), None, Some(&absent)).is_ok());
+        let without = ConnectionSettings::from_parts(&args(None, None), None, Some(&absent)).unwrap();
+        assert_eq!(without.profile, None);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::finding::{DAY_MS, Finding, Verdict};
 use super::{build_tools, certificate, machine, server, storage};
 use crate::auth::{CallerView, Role};
+use crate::cli::connection::{ConnectionSettings, UsedProfile};
 use crate::clock::SystemClock;
 use crate::error::connection_invalid;
 
@@ -42,6 +43,21 @@ fn limits_that_are_too_low_are_found() {
     is(&machine::clock(0), Verdict::Fail, "1970-01-01");
     is(&machine::clock(SystemClock::shared().wall_ms()), Verdict::Ok, "T");
     assert!(machine::open_files_max().is_some());
+}
+
+#[test]
+fn the_profile_in_use_is_named() {
+    let used = |server: Option<&str>| {
+        let server = server.map(str::to_owned);
+        let profile = UsedProfile { name: "staging".to_owned(), file: "cofferdam/config.toml".into(), server };
+        ConnectionSettings { server: "https://a".to_owned(), profile: Some(profile), ..ConnectionSettings::default() }
+    };
+    is(&server::profile(&ConnectionSettings::default()), Verdict::Ok, "none");
+    for named in [None, Some("https://a")] {
+        is(&server::profile(&used(named)), Verdict::Ok, "`staging` of cofferdam/config.toml");
+        assert!(!server::profile(&used(named)).message.contains("another"));
+    }
+    is(&server::profile(&used(Some("https://b"))), Verdict::Ok, "another server is named: https://a");
 }
 
 #[test]

@@ -40,13 +40,14 @@ pub fn examine(settings: Result<ConnectionSettings>, listen: SocketAddr, now: &d
     let health = client.get_dated::<ServerHealth>("/v1/health");
     let now_ms = now();
     let is_here = health.is_ok();
-    let mut findings = vec![match &health {
+    let server = match &health {
         Ok((health, _)) => version(&settings.server, &health.version),
         Err(error) if error.code == "server-unreachable" && settings.server == DEFAULT_SERVER => {
             Finding::warn(SERVER, error.message.clone(), "start one with `cofferdam serve`, or name one with --server")
         }
         Err(error) => of_error(SERVER, error),
-    }];
+    };
+    let mut findings = vec![profile(&settings), server];
     if let Ok((_, date)) = &health {
         let ready = client.get::<ServerHealth>("/readyz").err();
         findings.extend(ready.map(|error| Finding::warn(SERVER, error.message, "wait until it has resumed its jobs")));
@@ -61,6 +62,17 @@ pub fn examine(settings: Result<ConnectionSettings>, listen: SocketAddr, now: &d
     findings.extend(host.and_then(|(host, port)| certificate::of_server(host, port, now_ms)));
     findings.push(address(listen, is_here.then_some(settings.server.as_str())));
     findings
+}
+
+/// Names the profile in use.
+pub(super) fn profile(settings: &ConnectionSettings) -> Finding {
+    const CHECK: &str = "profile";
+    let Some(profile) = &settings.profile else {
+        return Finding::ok(CHECK, "none; options, variables and defaults apply");
+    };
+    let is_other = profile.server.as_ref().is_some_and(|server| *server != settings.server);
+    let other = if is_other { format!("; another server is named: {}", settings.server) } else { String::new() };
+    Finding::ok(CHECK, format!("`{}` of {}{other}", profile.name, profile.file.display()))
 }
 
 fn of_error(check: &'static str, error: &Error) -> Finding {
