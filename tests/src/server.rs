@@ -63,7 +63,7 @@ impl Server {
         Ok((server, stderr))
     }
 
-    fn start_allowing(command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
+    pub fn start_allowing(command: Command, work_dir: &Path, arguments: &[&str]) -> Result<Server> {
         let log = OpenOptions::new().create(true).append(true).open(log_path(work_dir))?;
         Server::start_logging(command, work_dir, arguments, log.into())
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use cofferdam_tests::{Checkout, Server, wait_until};
+use cofferdam_tests::{Checkout, Server, committed_lines, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -137,6 +137,81 @@ fn tokens_tls_and_namespaces_hold_through_a_restart() {
     let id = fs::read_to_string(&team_a).unwrap().split('_').nth(1).unwrap().to_owned();
     ok(&dir, &["token", "revoke", &id, "--data-dir", "data"]);
     fails(with(&url, &team_a, &["jobs"]), "token-invalid");
+}
+
+/// A pipeline that copies a file within a folder.
+fn copying(dir: &Path, name: &str, from: &str, to: &str) -> String {
+    let file = dir.join(format!("{name}.toml"));
+    let pipeline = format!(
+        "name = \"{name}\"\n[checkpoint]\ninterval = \"100ms\"\n[source.in]\nconnector = \"file\"\npath = \"{from}\"\n\
+         [sink.out]\ninput = \"in\"\nconnector = \"file\"\npath = \"{to}\"\n"
+    );
+    fs::write(&file, pipeline).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn a_namespace_reads_and_writes_in_its_own_folders_only() {
+    let dir = Checkout::current().fresh_dir("tests/secured-folders").unwrap();
+    for name in ["data", "all", "all/a", "b"] {
+        fs::create_dir(dir.join(name)).unwrap();
+        fs::write(dir.join(name).join("in.txt"), format!("of {name}\n")).unwrap();
+    }
+    std::os::unix::fs::symlink(dir.join("all/a/in.txt"), dir.join("b/link.txt")).unwrap();
+    let path = |name: &str| dir.join(name).display().to_string();
+    let (all, own_a, own_b) = (path("all"), format!("team-a:{}", path("all/a")), format!("team-b:{}", path("b")));
+    let [team_a, team_b] =
+        ["team-a", "team-b"].map(|team| token(&dir, team, &["--role", "submit", "--namespace", team]));
+    let allowed = ["--allow-path", &all, "--allow-path", &own_a, "--allow-path", &own_b];
+    let address = ["--allow-address", "team-a:127.0.0.1:1"];
+    let server = Command::new(Checkout::current().cofferdam());
+    let server = Server::start_allowing(server, &dir, &[&allowed[..], &address].concat()).unwrap();
+    let url = server.api.base().to_owned();
+    let submit = |token: &str, file: &str| cofferdam(&dir, &["--server", &url, "--token-file", token, "submit", file]);
+    for (team, token) in [("team-a", &team_a), ("team-b", &team_b)] {
+        let own = if team == "team-a" { "all/a" } else { "b" };
+        let other = if team == "team-a" { "b" } else { "all/a" };
+        // Each reads and writes in its own folder, and in the common one.
+        for (number, folder) in [own, "all"].into_iter().enumerate() {
+            let out = dir.join(folder).join(format!("out-{team}"));
+            let file = copying(
+                &dir,
+                &format!("{team}-{number}"),
+                &path(&format!("{folder}/in.txt")),
+                &out.display().to_string(),
+            );
+            let submitted = submit(token, &file);
+            assert!(submitted.status.success(), "{team} {folder}: {}", text(&submitted.stderr));
+            wait_until("the lines are published", TIMEOUT, || {
+                let lines = committed_lines(&out).unwrap_or_default();
+                Ok((lines == [format!("of {folder}")]).then_some(()))
+            })
+            .unwrap();
+        }
+        // The folder of the other one can neither be read nor written, and a link does not lead there.
+        let (mine, theirs) = (path(&format!("{own}/in.txt")), path(&format!("{other}/in.txt")));
+        let refusals = [
+            copying(&dir, "reads", &theirs, &path(&format!("{own}/copy"))),
+            copying(&dir, "writes", &mine, &path(&format!("{other}/copy"))),
+        ];
+        let link = (team == "team-b").then(|| copying(&dir, "follows", &path("b/link.txt"), &path("b/copy")));
+        for file in refusals.iter().chain(&link) {
+            let refused = submit(token, file);
+            let message = text(&refused.stderr);
+            assert!(!refused.status.success() && message.contains("[path-denied]"), "{team} {file}: {message}");
+        }
+        assert!(!dir.join(other).join("copy").exists());
+        // An address of one namespace is refused to the other one.
+        let socket = dir.join(format!("{team}-socket.toml"));
+        let pipeline = format!(
+            "name = \"{team}-socket\"\n[source.in]\nconnector = \"socket\"\naddress = \"127.0.0.1:1\"\n\
+             [sink.out]\ninput = \"in\"\nconnector = \"blackhole\"\n"
+        );
+        fs::write(&socket, pipeline).unwrap();
+        let submitted = submit(token, &socket.display().to_string());
+        let is_refused = text(&submitted.stderr).contains("[address-denied]");
+        assert_eq!(is_refused, team == "team-b", "{}", text(&submitted.stderr));
+    }
 }
 
 #[test]

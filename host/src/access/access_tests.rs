@@ -7,7 +7,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{AccessPolicy, AllowList, denied_or};
+use super::{AccessGrant, AccessPolicy, AllowList, denied_or};
 use crate::error;
 
 /// A folder with an allowed folder `in` and a forbidden folder `out`.
@@ -24,7 +24,7 @@ impl Scene {
         }
         fs::write(folder.path().join("in/file"), "allowed").unwrap();
         fs::write(folder.path().join("out/secret"), "secret").unwrap();
-        let list = AllowList { paths: vec![folder.path().join("in")], ..AllowList::default() };
+        let list = AllowList { paths: vec![AccessGrant::to_all(folder.path().join("in"))], ..AllowList::default() };
         Scene { policy: AccessPolicy::restricted(list).unwrap(), folder }
     }
 
@@ -171,7 +171,7 @@ fn files_of_the_kernel_are_refused_by_every_policy() {
         assert_eq!(scene.code_of(policy.open_file(&scene.path("in/environ")).map(drop)), "path-denied");
     }
     assert!(AccessPolicy::default().check_path(Path::new("/dev/shm/x")).is_ok(), "it has ordinary files");
-    let list = AllowList { paths: vec!["/proc".into()], ..AllowList::default() };
+    let list = AllowList { paths: vec![AccessGrant::to_all("/proc".into())], ..AllowList::default() };
     assert_eq!(AccessPolicy::restricted(list).unwrap_err().code, "path-denied");
 }
 
@@ -201,7 +201,7 @@ fn created_folders_can_be_removed_again() {
 fn addresses_and_buckets_are_allowed_by_name() {
     let list = AllowList {
         addresses: vec!["localhost:9000".parse().unwrap()],
-        buckets: vec!["mine".to_owned()],
+        buckets: vec![AccessGrant::to_all("mine".to_owned())],
         ..AllowList::default()
     };
     let policy = AccessPolicy::restricted(list).unwrap();
@@ -212,6 +212,48 @@ fn addresses_and_buckets_are_allowed_by_name() {
     assert!(
         AccessPolicy::default().check_address("any:1").is_ok() && AccessPolicy::default().check_bucket("b").is_ok()
     );
+}
+
+#[test]
+fn what_is_granted_to_a_namespace_is_closed_to_the_others() {
+    let scene = Scene::new();
+    let folder = |name: &str| scene.path(name).canonicalize().unwrap().display().to_string();
+    for name in ["in/deep/own", "out/shared"] {
+        fs::create_dir(scene.path(name)).unwrap();
+        fs::write(scene.path(name).join("file"), "").unwrap();
+    }
+    symlink("../out", scene.path("in/to-out")).unwrap();
+    let paths = [folder("in"), format!("team-a:{}", folder("in/deep")), format!("team-b:{}", folder("in/deep/own"))];
+    let paths = paths.into_iter().chain([format!("team-b:{}", folder("out")), folder("out/shared")]);
+    let list = AllowList {
+        paths: paths.map(|text| text.parse().unwrap()).collect(),
+        addresses: ["db:1", "team-a:db:2"].map(|text| text.parse().unwrap()).to_vec(),
+        buckets: ["common", "team-a:own"].map(|text| text.parse().unwrap()).to_vec(),
+        ..AllowList::default()
+    };
+    let default = AccessPolicy::restricted(list).unwrap();
+    let policies = [&default, &default.for_namespace("team-a"), &default.for_namespace("team-b")];
+    for (path, allowed) in [
+        ("in/file", [true, true, true]),
+        ("in/deep/file", [false, true, false]),
+        ("in/deep/own/file", [false, false, true]),
+        ("out/secret", [false, false, true]),
+        ("in/to-out/secret", [false, false, true]),
+        ("out/shared/file", [true, true, true]),
+        ("inner/file", [false, false, false]),
+    ] {
+        let found = policies.map(|policy| policy.check_path(&scene.path(path)).is_ok());
+        assert_eq!(found, allowed, "{path}");
+        if scene.path(path).exists() {
+            assert_eq!(policies.map(|policy| policy.open_file(&scene.path(path)).is_ok()), allowed, "{path}");
+        }
+    }
+    let reached = |address| policies.map(|policy| policy.check_address(address).is_ok());
+    assert_eq!((reached("db:1"), reached("db:2")), ([true; 3], [false, true, false]));
+    let used = |bucket| policies.map(|policy| policy.check_bucket(bucket).is_ok());
+    assert_eq!((used("common"), used("own")), ([true; 3], [false, true, false]));
+    let shown = default.allow_list().unwrap().to_string();
+    assert!(shown.contains("db:2 (team-a only)") && shown.contains("/in/deep` (team-a only)"), "{shown}");
 }
 
 proptest! {

@@ -9,6 +9,7 @@
 //! | `policy` | [`AccessPolicy`]: the allowed paths, addresses and buckets, and the checks |
 //! | `denied` | the error of a refused path, as an [`std::io::Error`] too |
 //! | `address` | hosts and ports, and the patterns that allow them |
+//! | `access_grant` | what all namespaces may use, or only one |
 //! | `pinned_folder` | an open folder, and operations on its files that follow no links out of it |
 //! | `secrets` | the secrets that pipelines may use: where they are, their values, and texts without them |
 //! | `written_forms` | the forms in which a message may contain a secret |
@@ -17,6 +18,7 @@
 //! The operator of the server chooses its own folders (`--data-dir`, `--checkpoint-storage`), which no policy restricts.
 //! Must not know connectors or storages.
 
+mod access_grant;
 mod address;
 mod denied;
 mod pinned_folder;
@@ -30,6 +32,7 @@ mod access_tests;
 #[cfg(test)]
 mod secrets_tests;
 
+pub use access_grant::{AccessGrant, NAMESPACE_BYTES_MAX, is_namespace_name};
 pub use address::AddressPattern;
 pub use denied::{denied, denied_or};
 pub use pinned_folder::{CreatedFolder, PinnedFolder};

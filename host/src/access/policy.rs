@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
+use super::access_grant::AccessGrant;
 use super::address::AddressPattern;
 use super::denied::PathDenied;
 use super::pinned_folder::{CreatedFolder, PinnedFolder};
 use super::real_path::real_path;
-use super::secrets::SecretStore;
+use super::secrets::{NAMESPACE, SecretStore};
 use crate::error::{self, Result};
 
 /// Where the kernel shows itself as files.
@@ -22,15 +23,15 @@ const KERNEL_FOLDERS: &[&str] = &["/proc", "/sys", "/dev"];
 /// A folder in memory with ordinary files, below one of [`KERNEL_FOLDERS`].
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// What an operator allows.
+/// What an operator allows, to all namespaces or to one.
 #[derive(Clone, Debug, Default)]
 pub struct AllowList {
     /// Files and folders, with everything below.
-    pub paths: Vec<PathBuf>,
+    pub paths: Vec<AccessGrant<PathBuf>>,
     /// Addresses of sockets.
-    pub addresses: Vec<AddressPattern>,
+    pub addresses: Vec<AccessGrant<AddressPattern>>,
     /// Buckets of an S3-compatible store.
-    pub buckets: Vec<String>,
+    pub buckets: Vec<AccessGrant<String>>,
     /// Folders that stay closed within an allowed folder, such as the data folder of the server.
     pub closed: Vec<PathBuf>,
     /// Whether jobs may start from native savepoints that are not in the server's own storage.
@@ -38,9 +39,14 @@ pub struct AllowList {
 }
 
 impl AllowList {
-    fn allows(&self, resolved: &Path) -> bool {
-        let is_below = |folders: &[PathBuf]| folders.iter().any(|folder| resolved.starts_with(folder));
-        is_below(&self.paths) && !is_below(&self.closed)
+    /// Returns whether a namespace may use a path. Of several granted folders above it, the nearest decides: what one namespace is
+    /// granted is closed to the others, also within a folder that all may use.
+    fn allows(&self, namespace: &str, resolved: &Path) -> bool {
+        let above = || self.paths.iter().filter(|granted| resolved.starts_with(&granted.what));
+        let depth = |granted: &AccessGrant<PathBuf>| granted.what.components().count();
+        let nearest = above().map(depth).max();
+        let is_granted = above().any(|granted| Some(depth(granted)) == nearest && granted.is_for(namespace));
+        is_granted && !self.closed.iter().any(|folder| resolved.starts_with(folder))
     }
 }
 
@@ -48,8 +54,12 @@ impl AllowList {
 impl fmt::Display for AllowList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let join = |texts: Vec<String>, none: &str| if texts.is_empty() { none.to_owned() } else { texts.join(", ") };
-        let paths = self.paths.iter().map(|path| format!("`{}`", path.display())).collect();
-        let addresses = self.addresses.iter().map(AddressPattern::to_string).collect();
+        let shown = |granted: &AccessGrant<PathBuf>| {
+            let what = format!("`{}`", granted.what.display());
+            AccessGrant { namespace: granted.namespace.clone(), what }.to_string()
+        };
+        let paths = self.paths.iter().map(shown).collect();
+        let addresses = self.addresses.iter().map(AccessGrant::to_string).collect();
         write!(
             f,
             "pipelines may use files in {} (--allow-path DIR), connect to {} (--allow-address HOST:PORT), and use {} \
@@ -66,6 +76,8 @@ impl fmt::Display for AllowList {
 #[derive(Clone, Debug, Default)]
 pub struct AccessPolicy {
     list: Option<Arc<AllowList>>,
+    /// The namespace of the pipelines.
+    namespace: Arc<str>,
     secrets: SecretStore,
 }
 
@@ -91,18 +103,19 @@ impl PipelinePaths {
 }
 
 impl AccessPolicy {
-    /// Allows nothing but what is listed. Each path must exist. Error: `path-denied` for a path that cannot be used.
+    /// Allows the pipelines of the namespace `default` nothing but what is listed. Each path must exist. Error: `path-denied` for a path that cannot be used.
     pub fn restricted(list: AllowList) -> Result<AccessPolicy> {
         let mut paths = Vec::with_capacity(list.paths.len());
-        for path in list.paths {
+        for AccessGrant { namespace, what: path } in list.paths {
             let resolved = path.canonicalize().map_err(|cause| {
                 error::path_denied(format!("--allow-path {}: {cause}", path.display()))
                     .hint("create the folder before the server starts, or correct its path")
             })?;
             check_not_kernel(&path, &resolved).map_err(|denied| error::Error::from(&denied))?;
-            paths.push(resolved);
+            paths.push(AccessGrant { namespace, what: resolved });
         }
-        Ok(AccessPolicy { list: Some(Arc::new(AllowList { paths, ..list })), secrets: SecretStore::of_server(None) })
+        let (list, namespace) = (Some(Arc::new(AllowList { paths, ..list })), Arc::from(NAMESPACE));
+        Ok(AccessPolicy { list, namespace, secrets: SecretStore::of_server(None) })
     }
 
     /// Returns the same policy with secrets that pipelines may use.
@@ -110,9 +123,9 @@ impl AccessPolicy {
         AccessPolicy { secrets, ..self }
     }
 
-    /// Returns the same policy for the pipelines of another namespace, with its own secrets.
+    /// Returns the same policy for the pipelines of another namespace, with its own secrets and what the list allows it.
     pub fn for_namespace(&self, name: &str) -> AccessPolicy {
-        AccessPolicy { secrets: self.secrets.sibling(name), ..self.clone() }
+        AccessPolicy { list: self.list.clone(), namespace: Arc::from(name), secrets: self.secrets.sibling(name) }
     }
 
     /// Returns the secrets that pipelines may use. By default those of the user of the process, but none of a server.
@@ -193,7 +206,7 @@ impl AccessPolicy {
     /// Checks the address of a socket. Error: `address-denied`.
     pub fn check_address(&self, address: &str) -> Result<()> {
         match &self.list {
-            Some(list) if !list.addresses.iter().any(|pattern| pattern.allows(address)) => {
+            Some(list) if !self.is_granted(&list.addresses, |pattern| pattern.allows(address)) => {
                 Err(error::address_denied(format!("this server does not allow pipelines to connect to `{address}`"))
                     .hint(
                         "start the server with --allow-address HOST:PORT, written as in the pipeline file, or HOST:*",
@@ -206,12 +219,17 @@ impl AccessPolicy {
     /// Checks a bucket. Error: `address-denied`.
     pub fn check_bucket(&self, bucket: &str) -> Result<()> {
         match &self.list {
-            Some(list) if !list.buckets.iter().any(|allowed| allowed == bucket) => {
+            Some(list) if !self.is_granted(&list.buckets, |allowed| allowed == bucket) => {
                 Err(error::address_denied(format!("this server does not allow pipelines to use the bucket `{bucket}`"))
                     .hint("start the server with --allow-s3 BUCKET"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns whether the namespace is granted something for which `is_meant` returns true.
+    fn is_granted<T>(&self, granted: &[AccessGrant<T>], is_meant: impl Fn(&T) -> bool) -> bool {
+        granted.iter().any(|granted| granted.is_for(&self.namespace) && is_meant(&granted.what))
     }
 
     /// Checks where an open file or folder really is.
@@ -225,7 +243,7 @@ impl AccessPolicy {
     fn check_resolved(&self, path: &Path, resolved: &Path, is_plain: bool) -> io::Result<()> {
         check_not_kernel(path, resolved)?;
         match &self.list {
-            Some(list) if !is_plain || !list.allows(resolved) => Err(PathDenied::outside(path).into()),
+            Some(list) if !is_plain || !list.allows(&self.namespace, resolved) => Err(PathDenied::outside(path).into()),
             _ => Ok(()),
         }
     }

@@ -5,14 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access;
+use crate::access::{self, NAMESPACE_BYTES_MAX};
 use crate::error::{Error, Result, request_invalid};
 
 /// The namespace of requests that name none.
 pub const DEFAULT_NAMESPACE: &str = access::NAMESPACE;
-
-/// Maximum length of a name, in bytes.
-const NAME_BYTES_MAX: usize = 40;
 
 /// The text that stands for all namespaces.
 const ALL: &str = "*";
@@ -87,12 +84,10 @@ impl From<NamespaceScope> for String {
 
 /// Checks the name of a namespace. Names are folders and parts of URLs. Error: `request-invalid`.
 pub fn check_namespace_name(name: &str) -> Result<()> {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let begins_well = name.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
-    match begins_well && name.len() <= NAME_BYTES_MAX && name.bytes().all(is_plain) {
+    match access::is_namespace_name(name) {
         true => Ok(()),
         false => Err(request_invalid(format!("`{name}` cannot name a namespace")).hint(format!(
-            "use up to {NAME_BYTES_MAX} lower-case letters, digits and `-`, and begin with a letter; `{ALL}` stands for all"
+            "use up to {NAMESPACE_BYTES_MAX} lower-case letters, digits and `-`, and begin with a letter; `{ALL}` stands for all"
         ))),
     }
 }

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use super::access_arguments::{ConnectionArgs, TokenCommand};
 use super::log_output::LogFormat;
 use super::observe_arguments::{DoctorArgs, FaultsArgs, LogLevelArgs, LogsArgs, TapArgs};
-use crate::access::{AccessPolicy, AddressPattern, AllowList, NAMESPACE, SecretStore};
+use crate::access::{AccessGrant, AccessPolicy, AddressPattern, AllowList, NAMESPACE, SecretStore};
 use crate::checkpoint::utf8_path;
 use crate::error::Result;
 use crate::job::{INSTANCES_MAX, SHUTDOWN_TIME};
@@ -420,15 +420,18 @@ pub struct ServeArgs {
     pub shutdown_timeout: humantime::Duration,
     /// Folder or file that pipelines may read and write, with everything below it, also for checkpoints and savepoints. Can be
     /// given several times. By default pipelines may use no path; their checkpoints are in the data folder.
+    /// NAMESPACE:DIR allows it to one namespace, and closes it to the others.
     #[arg(long, value_name = "DIR")]
-    pub allow_path: Vec<PathBuf>,
+    pub allow_path: Vec<AccessGrant<PathBuf>>,
     /// Address that pipelines may connect to, with the host as pipeline files write it; HOST:* allows every port. Can be given
     /// several times. By default pipelines may connect to no address.
+    /// NAMESPACE:HOST:PORT allows it to one namespace.
     #[arg(long, value_name = "HOST:PORT")]
-    pub allow_address: Vec<AddressPattern>,
-    /// Bucket that pipelines may use, with the credentials of the server. Can be given several times.
+    pub allow_address: Vec<AccessGrant<AddressPattern>>,
+    /// Bucket that pipelines may use, with the credentials of the server. NAMESPACE:BUCKET allows it to one namespace. Can be given
+    /// several times.
     #[arg(long, value_name = "BUCKET")]
-    pub allow_s3: Vec<String>,
+    pub allow_s3: Vec<AccessGrant<String>>,
     /// Let jobs start from native savepoints that are not in the server's own storage. Only for savepoints from a trusted source:
     /// RocksDB opens their files.
     #[arg(long)]
