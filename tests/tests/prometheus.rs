@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cofferdam_tests::{Api, Checkout, Server, free_address, wait_until};
+use cofferdam_tests::{Api, Checkout, Scrape, Server, free_address, wait_until};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -96,18 +95,19 @@ impl Drop for Prometheus {
     }
 }
 
+/// A job with two restarts and windows.
 fn pipeline(dir: &Path) -> String {
     let failures =
         [10, 30].map(|at| format!("{{ at = \"record\", node = \"count\", after = 50, checkpoints = {at} }}"));
     format!(
-        "name = \"watched\"\n[batch]\nrecords = 16\n[checkpoint]\ninterval = \"100ms\"\n\
+        "name = \"watched\"\n[batch]\nrecords = 16\n[checkpoint]\ninterval = \"100ms\"\n[state]\nbackend = \"rocksdb\"\n\
          [restart]\nstrategy = \"fixed-delay\"\nattempts = 100\ndelay = \"10ms\"\n\
-         [fault_injection]\nfailures = [{}]\n\
-         [source.in]\nconnector = \"file\"\npath = \"{}/in.csv\"\nformat = \"csv\"\nheader = false\n\
+         [fault_injection]\nfailures = [{0}]\n\
+         [source.in]\nconnector = \"file\"\npath = \"{1}/in.csv\"\nformat = \"csv\"\nheader = false\n\
          timestamp = {{ column = 1, format = \"unix-ms\" }}\nwatermark = \"ascending\"\nrate = 1000\n\
          [operator.count]\ninput = \"in\"\nkey = {{ column = 0 }}\nwindow = {{ type = \"tumbling\", size = \"1s\" }}\n\
          aggregate = {{ type = \"count\" }}\n\
-         [sink.out]\ninput = \"count\"\nconnector = \"blackhole\"\n",
+         [sink.out]\ninput = \"count\"\nconnector = \"file\"\npath = \"{1}/out\"\n",
         failures.join(", "),
         dir.display()
     )
@@ -207,7 +207,7 @@ fn every_documented_metric_is_exposed_and_promtool_has_no_complaint() {
     let mut missing = Vec::new();
     let found = wait_until("all metrics are exposed", TIMEOUT, || {
         std::thread::sleep(Duration::from_millis(300));
-        let text = scrape(&server);
+        let text = Scrape::of(&server.api).unwrap().text;
         let kinds = kinds_in(&text);
         missing = documented
             .iter()
@@ -242,19 +242,6 @@ fn every_documented_metric_is_exposed_and_promtool_has_no_complaint() {
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
-
-/// Reads `/metrics`, which is no JSON.
-fn scrape(server: &Server) -> String {
-    let address = server.api.base().trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    write!(stream, "GET /metrics HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(" 200 ") && head.contains("text/plain; version=0.0.4"), "{head}");
-    body.to_owned()
 }
 
 /// The names in code marks in the tables of the page.

@@ -28,6 +28,8 @@ pub const NAMESPACES_FOLDER: &str = "namespaces";
 /// The shared environment of all jobs. There is one for each host.
 pub struct JobEnvironment {
     /// The uploaded components.
+    /// Name of the namespace of the jobs.
+    pub namespace: String,
     pub components: Arc<ComponentStore>,
     /// The logs of the sources `http`.
     pub ingest_logs: Arc<IngestLogs>,

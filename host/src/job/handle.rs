@@ -4,6 +4,7 @@
 //! thread. Invariant: a change of the record is stored before it is shown, except through [`JobHandle::show`]. This
 //! module must not depend on the code that runs the job.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,9 @@ use super::message::{JobMessage, RunningJobCommand};
 use super::metrics_view;
 use super::savepoint::SavepointAnswers;
 use super::store::{CheckpointReaders, JobRecord, write_json};
-use super::telemetry::{self, CheckpointTotals, MonitoredJob, RateWindow, SeriesRecorder, SeriesRequest};
+use super::telemetry::{
+    self, CheckpointTotals, JobTimes, MonitoredJob, RateWindow, SeriesRecorder, SeriesRequest, SinkCommits,
+};
 use super::view::{
     CheckpointDetail, CheckpointSummary, JobDetail, JobGraph, JobMetrics, JobSeries, JobStatus, JobSummary,
     SavepointView,
@@ -29,7 +32,7 @@ use crate::connector::{HealthBoard, LetterStore};
 use crate::error::{self, Result};
 use crate::fault_groups::FaultRecorder;
 use crate::job_log::JobLog;
-use crate::runtime::{AbandonedThread, ExecutionPlan, JobTaps, JobTotals, StatsReader};
+use crate::runtime::{AbandonedThread, ExecutionPlan, JobTaps, JobTotals, NodeMeters, StatsReader};
 
 /// One job, running or ended.
 pub struct JobHandle {
@@ -45,6 +48,8 @@ pub struct JobHandle {
     pub faults: Arc<FaultRecorder>,
     /// Those who look at its records.
     pub taps: Arc<JobTaps>,
+    /// Counts the publications of its sinks.
+    pub commits: SinkCommits,
     shown: Mutex<ShownJob>,
     /// The history of the job.
     pub events: EventLog,
@@ -70,6 +75,7 @@ struct ShownJob {
     window: RateWindow,
     series: SeriesRecorder,
     checkpoint_totals: CheckpointTotals,
+    times: JobTimes,
     health: HealthBoard,
 }
 
@@ -89,6 +95,14 @@ impl ShownJob {
         }
         metrics_view::record_health(&mut self.record, &self.health);
     }
+
+    /// Returns the metrics of the job, and the meters of its nodes.
+    fn read_metrics(&mut self, clock: &dyn Clock, with_subtasks: bool) -> (JobMetrics, BTreeMap<String, NodeMeters>) {
+        self.refresh();
+        let (now, nodes) = ((clock.monotonic_ns(), clock.wall_ms()), self.totals.read());
+        let metrics = telemetry::job_metrics(&self.record, &nodes, &mut self.window, now, with_subtasks);
+        (metrics, telemetry::node_meters(&nodes))
+    }
 }
 
 impl JobHandle {
@@ -96,6 +110,7 @@ impl JobHandle {
     pub fn new(dir: PathBuf, record: JobRecord, clock: SharedClock) -> JobHandle {
         let (checkpoints, answers) = (CheckpointHistory::default(), SavepointAnswers::default());
         let health = HealthBoard::default();
+        let times = JobTimes::new(record.status, clock.clone());
         let shown = ShownJob {
             record,
             checkpoints,
@@ -105,6 +120,7 @@ impl JobHandle {
             window: RateWindow::default(),
             series: SeriesRecorder::default(),
             checkpoint_totals: CheckpointTotals::default(),
+            times,
             health: health.clone(),
         };
         JobHandle {
@@ -115,6 +131,7 @@ impl JobHandle {
             readers: Arc::default(),
             log: Arc::default(),
             taps: Arc::default(),
+            commits: SinkCommits::default(),
             shown: Mutex::new(shown),
             changed: Condvar::new(),
             sender: Mutex::default(),
@@ -158,6 +175,7 @@ impl JobHandle {
         write_json(&self.dir.join("job.json"), &record)?;
         stored();
         self.events.append(marks.changes_to(&record));
+        shown.times.note(&record);
         shown.record = record;
         self.changed.notify_all();
         Ok(())
@@ -176,8 +194,10 @@ impl JobHandle {
     pub fn show(&self, change: impl FnOnce(&mut JobRecord)) {
         let mut shown = self.shown.lock();
         let marks = RecordMarks::of(&shown.record);
-        change(&mut shown.record);
-        self.events.append(marks.changes_to(&shown.record));
+        let ShownJob { record, times, .. } = &mut *shown;
+        change(record);
+        times.note(record);
+        self.events.append(marks.changes_to(record));
     }
 
     /// Adds a warning to the shown job, unless it has the same warning already.
@@ -340,11 +360,7 @@ impl JobHandle {
 
     /// Returns the metrics of the job, with those of each subtask if `with_subtasks`.
     pub fn metrics(&self, clock: &dyn Clock, with_subtasks: bool) -> JobMetrics {
-        let mut shown = self.shown.lock();
-        shown.refresh();
-        let now = (clock.monotonic_ns(), clock.wall_ms());
-        let ShownJob { record, totals, window, .. } = &mut *shown;
-        telemetry::job_metrics(record, totals, window, now, with_subtasks)
+        self.shown.lock().read_metrics(clock, with_subtasks).0
     }
 
     /// Adds a sample to the series of the job if it has not ended. Returns the memory that the series take, which is at most `bytes_max`.
@@ -380,16 +396,25 @@ impl JobHandle {
 
     /// Returns what the job shows to a monitoring system.
     pub fn monitored(&self, clock: &dyn Clock) -> MonitoredJob {
-        let metrics = (!self.status().is_final()).then(|| self.metrics(clock, true));
-        let shown = self.shown.lock();
+        let mut shown = self.shown.lock();
+        let (metrics, meters) = match shown.record.status.is_final() {
+            true => (None, BTreeMap::new()),
+            false => {
+                let (metrics, meters) = shown.read_metrics(clock, true);
+                (Some(metrics), meters)
+            }
+        };
         MonitoredJob {
             name: shown.record.name.clone(),
             status: shown.record.status,
             restarts: shown.record.restarts,
             attempts: shown.record.attempts,
             metrics,
+            meters,
             checkpoints: shown.checkpoint_totals.clone(),
             checkpoints_in_progress: shown.checkpoints.in_progress(),
+            times: shown.times.shown(),
+            commits: self.commits.totals(),
         }
     }
 

@@ -31,6 +31,7 @@ use super::view::{
     SavepointFormat, SavepointView, StoredSavepoint, TrialView,
 };
 use crate::access::{AccessPolicy, SecretStore};
+use crate::auth::DEFAULT_NAMESPACE;
 use crate::checkpoint::{CheckpointMetadata, CheckpointStorage, ListedSavepoint, StorageLocation, Verification};
 use crate::clock::{SharedClock, SystemClock};
 use crate::connector::ingest::IngestLogs;
@@ -40,7 +41,7 @@ use crate::model::LogLevel;
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::runtime::BarrierKind;
-use crate::sandbox::{CodeCacheFolder, CompileMode, Sandbox, SandboxOptions};
+use crate::sandbox::{CodeCacheFolder, CompileMode, CompileTotals, Sandbox, SandboxOptions};
 use crate::state_reader::StateReader;
 use crate::tracer::Tracer;
 
@@ -152,6 +153,7 @@ impl Host {
         let components =
             ComponentStore::open(data_dir.path(), Arc::new(sandbox), options.clock.clone(), options.quotas)?;
         let environment = JobEnvironment {
+            namespace: DEFAULT_NAMESPACE.to_owned(),
             components: Arc::new(components),
             ingest_logs: Arc::new(IngestLogs::new(data_dir.ingest(), options.clock.clone())),
             clock: options.clock,
@@ -184,6 +186,7 @@ impl Host {
             ingest_logs.set_has_listener();
         }
         let environment = JobEnvironment {
+            namespace: name.to_owned(),
             components: Arc::new(components),
             ingest_logs: Arc::new(ingest_logs),
             clock: shared.clock.clone(),
@@ -422,6 +425,16 @@ impl Host {
             counts.iter_mut().filter(|(other, _)| *other == status).for_each(|(_, count)| *count += 1);
         }
         counts.to_vec()
+    }
+
+    /// Returns the name of the host's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.shared.environment.namespace
+    }
+
+    /// Returns what the server has compiled, for all namespaces.
+    pub fn compile_totals(&self) -> CompileTotals {
+        self.components_store().sandbox().compile_totals()
     }
 
     /// Returns the clock of all jobs.

@@ -60,4 +60,4 @@ pub use quotas::{QuotaList, Quotas};
 pub use record_tap::{RecordTap, TapRequest};
 pub use registry::Submission;
 pub use store::JobState;
-pub use telemetry::{CheckpointTotals, DurationHistogram, MonitoredJob, SeriesRecorder, SeriesRequest};
+pub use telemetry::{CheckpointTotals, MonitoredJob, SeriesRecorder, SeriesRequest};

@@ -1,4 +1,4 @@
-//! The data that flows through a job: columns, batches, keys and key groups, faults, counters.
+//! The data that flows through a job: columns, batches, keys and key groups, faults, counters, distributions.
 //!
 //! Plain data. Knows nothing of the sandbox, state or files.
 
@@ -7,6 +7,7 @@ mod batch;
 mod column;
 mod counters;
 mod dead_letter;
+mod duration_histogram;
 mod element_budget;
 mod event_time;
 mod fault;
@@ -21,6 +22,7 @@ pub use batch::{Batch, NO_ATTRIBUTES, NO_TIMESTAMP};
 pub use column::{Column, ColumnDefect};
 pub use counters::Counters;
 pub use dead_letter::LetterReplay;
+pub use duration_histogram::DurationHistogram;
 pub use element_budget::{budgeted_vec, within_element_budget};
 pub use event_time::{
     DueTimers, JoinedPairs, PairSide, TimeDomain, WindowElements, Windows, time_bytes, time_of_bytes,

@@ -5,7 +5,7 @@
 
 use super::failure::OperatorFailure;
 use super::rejected_record::RejectedRecord;
-use crate::model::{Batch, Counters};
+use crate::model::{Batch, Counters, DurationHistogram};
 use crate::turn::{OutputBatch, Turn};
 
 /// An operator of a chain: it processes records and timers, and appends what it produces to `outputs`.
@@ -40,6 +40,9 @@ pub trait Operator: Send {
 
     /// The record counters of the operator.
     fn counters(&self) -> Counters;
+
+    /// How long its turns took since the attempt began.
+    fn turn_times(&self) -> DurationHistogram;
 
     /// Sets how often the records of the next batches have failed before. Above 0 only while dead letters are replayed.
     fn set_failed_before(&mut self, _times: u32) {}

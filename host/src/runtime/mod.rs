@@ -54,6 +54,7 @@ pub use startup::execution_options::{ExecutionOptions, LetterOptions, RestoredCh
 pub use startup::operator_trial::OperatorTrial;
 pub use startup::record_origin::first_with_value;
 pub use stats::job_totals::{JobTotals, NodeMetrics, SubtaskMetrics, SubtaskTotals};
+pub use stats::node_meters::{NodeMeters, TimerMeter};
 pub use stats::node_times::NodeTimes;
 pub use stats::stats_reader::{NodeStats, StatsReader};
 pub use stats::subtask_stats::SubtaskEventTime;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{self, Linker};
@@ -20,6 +21,7 @@ use super::validate::{self, CONTRACT};
 use super::wasi;
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{self, Result};
+use crate::model::DurationHistogram;
 use crate::permits::PermitPool;
 
 /// The options of a sandbox.
@@ -49,12 +51,24 @@ impl SandboxOptions {
     }
 }
 
+/// What a sandbox has compiled since it was opened.
+#[derive(Clone, Debug, Default)]
+pub struct CompileTotals {
+    /// How long the compilations took that succeeded, without the wait for a slot.
+    pub completed: DurationHistogram,
+    /// How long the others took until they failed.
+    pub failed: DurationHistogram,
+    /// Components whose compiled code was in the cache.
+    pub cache_hits: u64,
+}
+
 /// Compiles components and instantiates them. There is one per process.
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<StoreData>,
     cache: CodeCache,
     compiler: Compiler,
+    compiled: Mutex<CompileTotals>,
     clock: SharedClock,
     /// Limits how many components are described at once.
     describing: Slots,
@@ -76,6 +90,7 @@ impl Sandbox {
             linker,
             cache: CodeCache::open(options.code_cache)?,
             compiler: Compiler::new(options.compile_in, options.clock.clone()),
+            compiled: Mutex::default(),
             clock: options.clock,
             describing: Slots::new(DESCRIBING_INSTANCES as usize),
             calls,
@@ -86,6 +101,11 @@ impl Sandbox {
     /// Ends all running compilations and refuses new ones with `compile-stopped`, because the process is shutting down.
     pub fn stop_compiling(&self) {
         self.compiler.stop();
+    }
+
+    /// Returns what was compiled since the sandbox was opened.
+    pub fn compile_totals(&self) -> CompileTotals {
+        self.compiled.lock().clone()
     }
 
     /// Removes the compiled code of all components for which `known` returns false. It is called with SHA-256 digests in hex.
@@ -130,20 +150,35 @@ impl Sandbox {
 
     fn compiled(&self, bytes: &[u8], stopped: &dyn Fn() -> bool) -> Result<component::Component> {
         let sha256 = hex::encode(Sha256::digest(bytes));
-        if let Some(component) = self.cache.load(&self.engine, &sha256, &*self.clock) {
+        if let Some(component) = self.cached(&sha256) {
             return Ok(component);
         }
         function_sizes::check(bytes)?;
         let _slot = self.compiler.take_slot(bytes, stopped)?;
         // Another load of the same component may have compiled it while this one waited.
-        if let Some(component) = self.cache.load(&self.engine, &sha256, &*self.clock) {
+        if let Some(component) = self.cached(&sha256) {
             return Ok(component);
         }
         let (file, begun_ns) = (self.cache.new_file()?, self.clock.monotonic_ns());
-        self.compiler.compile(&self.engine, bytes, file.path(), stopped)?;
-        let ms = self.clock.monotonic_ns().saturating_sub(begun_ns) / 1_000_000;
+        let compiled = self.compiler.compile(&self.engine, bytes, file.path(), stopped);
+        let elapsed_ns = self.clock.monotonic_ns().saturating_sub(begun_ns);
+        self.count_compilation(compiled.is_ok(), elapsed_ns);
+        compiled?;
+        let ms = elapsed_ns / 1_000_000;
         tracing::debug!(sha256, ms, "component compiled");
         self.cache.keep(&self.engine, &sha256, file)
+    }
+
+    fn count_compilation(&self, is_completed: bool, elapsed_ns: u64) {
+        let mut totals = self.compiled.lock();
+        let histogram = if is_completed { &mut totals.completed } else { &mut totals.failed };
+        histogram.observe(elapsed_ns as f64 / 1e9);
+    }
+
+    fn cached(&self, sha256: &str) -> Option<component::Component> {
+        let component = self.cache.load(&self.engine, sha256, &*self.clock)?;
+        self.compiled.lock().cache_hits += 1;
+        Some(component)
     }
 
     /// Calls `describe` of a component, in an instance beyond those of operators.

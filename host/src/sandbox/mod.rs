@@ -32,5 +32,5 @@ pub use component::{Component, UnusedComponent};
 pub use description::{ComponentDescription, FunctionDescription, FunctionKind, PortDescription};
 pub use execution_check::check_execution;
 pub use instance::Instance;
-pub use loader::{Sandbox, SandboxOptions};
+pub use loader::{CompileTotals, Sandbox, SandboxOptions};
 pub use slots::{HeldSlots, Slots};

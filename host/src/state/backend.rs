@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::description::{StateForm, StateId, StateLayout};
-use super::entry::{LOADED_BYTES_MAX, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateSize, StateWrite};
+use super::entry::{
+    DatabaseLoad, LOADED_BYTES_MAX, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateSize, StateWrite,
+};
 use super::snapshot::{RestoreSource, SnapshotFormat, StateSnapshot};
 use crate::clock::SharedClock;
 use crate::error::Result;
@@ -72,6 +74,11 @@ pub trait StateBackend: Send {
 
     /// Returns the size of the state.
     fn size(&self) -> StateSize;
+
+    /// Returns the load of the database, if there is one. It is called a few times per second at most.
+    fn database_load(&self) -> Option<DatabaseLoad> {
+        None
+    }
 
     /// Returns the bytes that the state takes, of memory or of disk. It is called after each turn, so an estimate is enough.
     fn charged_bytes(&mut self) -> u64;

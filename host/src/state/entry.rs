@@ -52,6 +52,35 @@ pub struct StoredEntry<'a> {
     pub value: &'a [u8],
 }
 
+/// What the database of a subtask shows of its work. Backends without one have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseLoad {
+    /// Number of its table files.
+    pub files: u64,
+    /// Bytes of these files.
+    pub file_bytes: u64,
+    /// Bytes that compactions are estimated to have to rewrite.
+    pub pending_compaction_bytes: u64,
+    /// Number of compactions that run.
+    pub running_compactions: u64,
+    /// How often writes were delayed or stopped since it was opened.
+    pub write_stalls: u64,
+    /// Bytes of its write-back cache.
+    pub cache_bytes: u64,
+}
+
+impl DatabaseLoad {
+    /// Adds the load of another database.
+    pub fn add(&mut self, other: &DatabaseLoad) {
+        self.files += other.files;
+        self.file_bytes += other.file_bytes;
+        self.pending_compaction_bytes += other.pending_compaction_bytes;
+        self.running_compactions += other.running_compactions;
+        self.write_stalls += other.write_stalls;
+        self.cache_bytes += other.cache_bytes;
+    }
+}
+
 /// Sub-key and value of an entry of a map.
 pub type MapEntry = (Vec<u8>, Vec<u8>);
 

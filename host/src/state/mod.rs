@@ -46,12 +46,15 @@ pub use description::{
     ReadableForm, StateDescription, StateForm, StateId, StateKind, StateLayout, TimeToLive, TtlUpdate,
 };
 pub use entry::{
-    EntryCollector, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateChange, StateSize, StateWrite, StoredEntry,
-    TooLarge,
+    DatabaseLoad, EntryCollector, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateChange, StateSize, StateWrite,
+    StoredEntry, TooLarge,
 };
 pub use open::open;
 pub use ordered_key::{read_ordered, write_ordered};
 pub use restore::{check_schema_compatibility, read_snapshot};
-pub use rocksdb::{DEFAULT_MEMORY_BYTES, check_database_child, check_foreign_files_with, set_memory_limit};
+pub use rocksdb::{
+    DEFAULT_MEMORY_BYTES, DatabaseMemory, check_database_child, check_foreign_files_with, database_memory,
+    set_memory_limit,
+};
 pub use row_values::ValueRows;
 pub use snapshot::{FileRef, FileStore, RestoreSource, SnapshotFormat, StateHandle, StateSnapshot};

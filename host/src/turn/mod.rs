@@ -60,5 +60,5 @@ pub use staged::telemetry::{
     BACKTRACE_FRAMES_MAX, FRAME_CHARS_MAX, GuestPanic, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLine,
 };
 pub(crate) use staged::telemetry::{sanitize_backtrace, sanitize_text};
-pub use staged::timers::timer_states;
+pub use staged::timers::{TimerTotals, timer_states};
 pub use transaction::{Turn, TurnContext};

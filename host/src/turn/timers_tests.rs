@@ -235,10 +235,20 @@ fn still_registered_omits_timers_that_were_deleted_after_they_were_taken() {
     turn.begin(Some(&keys), 0, 0);
     turn.timer_register(EVENT, &[0, 0, 1], &[3, 4, 4]).unwrap();
     turn.commit().unwrap();
+    assert_eq!(turn.timer_totals(EVENT), Some(TimerTotals { registered: 3, fired: 0 }));
     let due = turn.due_timers(EVENT, 10, 10).unwrap();
+    assert_eq!(turn.timer_totals(EVENT), Some(TimerTotals { registered: 3, fired: 3 }));
+    turn.begin(Some(&keys), 0, 0);
+    turn.timer_register(EVENT, &[0], &[90]).unwrap();
+    turn.abort();
     turn.begin(Some(&keys), 0, 0);
     turn.timer_delete(EVENT, &[0], &[4]).unwrap();
     turn.commit().unwrap();
+    assert_eq!(
+        turn.timer_totals(EVENT),
+        Some(TimerTotals { registered: 3, fired: 3 }),
+        "an aborted registration is none"
+    );
     assert_eq!(names(&turn.still_registered(EVENT, &due).unwrap()), [(3, vec![1]), (4, vec![2, 2])]);
 }
 

@@ -24,7 +24,7 @@ pub enum SampleValue {
     Distribution {
         sum: f64,
         count: u64,
-        /// Inclusive upper bounds and the observations up to each, without those of the bounds before. The last bound is `f64::MAX`.
+        /// Inclusive upper bounds and the observations up to each, without those of the bounds before. The last bound is `f64::INFINITY`.
         buckets: Vec<(f64, u64)>,
     },
 }
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_name_has_one_kind_and_no_other_metric_has_the_names_of_its_samples() {
         let mut scrape = Exposition::default();
-        let distribution = || SampleValue::Distribution { sum: 1.0, count: 1, buckets: vec![(f64::MAX, 1)] };
+        let distribution = || SampleValue::Distribution { sum: 1.0, count: 1, buckets: vec![(f64::INFINITY, 1)] };
         scrape.add_named("x", "", MetricType::Histogram, Vec::new(), distribution());
         for (name, kind, is_refused) in [
             ("x", MetricType::Gauge, true),
@@ -205,6 +205,19 @@ mod tests {
             let before = scrape.dropped;
             scrape.add_named(name, "", kind, Vec::new(), SampleValue::Count(1));
             assert_eq!(scrape.dropped > before, is_refused, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_last_bucket_of_a_histogram_has_no_bound_in_both_formats() {
+        for is_open_metrics in [false, true] {
+            let mut scrape = Exposition::default();
+            let buckets = vec![(0.5, 2), (f64::INFINITY, 1)];
+            let value = SampleValue::Distribution { sum: 9.0, count: 3, buckets };
+            scrape.add_named("x", "", MetricType::Histogram, Vec::new(), value);
+            let text = scrape.into_text(is_open_metrics).unwrap();
+            let buckets: Vec<&str> = text.lines().filter(|line| line.starts_with("x_bucket")).collect();
+            assert_eq!(buckets, ["x_bucket{le=\"0.5\"} 2", "x_bucket{le=\"+Inf\"} 3"], "{text}");
         }
     }
 

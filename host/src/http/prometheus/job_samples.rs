@@ -3,15 +3,13 @@
 use super::catalog;
 use super::exposition::{Exposition, Labels, SampleValue};
 use crate::job::view::{JobMetrics, JobStatus, OperatorMetrics};
-use crate::job::{CheckpointTotals, DurationHistogram, MonitoredJob};
+use crate::job::{CheckpointTotals, MonitoredJob};
+use crate::model::DurationHistogram;
 
-/// Namespace of all jobs.
-pub const NAMESPACE: &str = "default";
-
-/// Adds the series of a job, without the metrics of its functions.
-pub fn add_job(scrape: &mut Exposition, job: &MonitoredJob) {
+/// Adds the series of a job of a namespace, without the metrics of its functions.
+pub fn add_job(scrape: &mut Exposition, namespace: &str, job: &MonitoredJob) {
     let with = |more: &[(&'static str, &str)]| {
-        let mut labels = job_labels(&job.name);
+        let mut labels = job_labels(namespace, &job.name);
         labels.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         labels
     };
@@ -25,24 +23,44 @@ pub fn add_job(scrape: &mut Exposition, job: &MonitoredJob) {
     }
     scrape.add(&catalog::RESTARTS, with(&[]), SampleValue::Count(job.restarts.into()));
     scrape.add(&catalog::ATTEMPTS, with(&[]), SampleValue::Count(job.attempts.into()));
+    add_times(scrape, job, &with);
     add_checkpoints(scrape, job, &with);
-    metrics.operators.iter().for_each(|operator| add_operator(scrape, metrics, operator));
+    metrics.operators.iter().for_each(|operator| add_operator(scrape, namespace, metrics, operator));
+    for (sink, totals) in &job.commits {
+        for (result, count) in [("completed", totals.completed.count()), ("failed", totals.failed)] {
+            let labels = with(&[("operator", sink), ("result", result)]);
+            scrape.add(&catalog::SINK_COMMITS, labels, SampleValue::Count(count));
+        }
+        scrape.add(&catalog::SINK_COMMIT, with(&[("operator", sink)]), distribution(&totals.completed));
+    }
 }
 
 /// Returns the labels of a job.
-pub fn job_labels(name: &str) -> Labels {
-    vec![("namespace", NAMESPACE.to_owned()), ("job_name", name.to_owned())]
+fn job_labels(namespace: &str, name: &str) -> Labels {
+    vec![("namespace", namespace.to_owned()), ("job_name", name.to_owned())]
 }
 
 /// Returns the labels of an operator.
-pub fn operator_labels(job: &str, operator: &str) -> Labels {
-    let mut labels = job_labels(job);
+pub fn operator_labels(namespace: &str, job: &str, operator: &str) -> Labels {
+    let mut labels = job_labels(namespace, job);
     labels.push(("operator", operator.to_owned()));
     labels
 }
 
 /// Returns the labels of a job, followed by others.
 type LabelsWith<'a> = &'a dyn Fn(&[(&'static str, &str)]) -> Labels;
+
+fn add_times(scrape: &mut Exposition, job: &MonitoredJob, with: LabelsWith<'_>) {
+    for (status, seconds) in &job.times.status_seconds {
+        scrape.add(&catalog::STATUS_SECONDS, with(&[("status", status)]), SampleValue::Number(*seconds));
+    }
+    for (from, durations) in &job.times.restores {
+        scrape.add(&catalog::RESTORE, with(&[("from", from)]), distribution(durations));
+    }
+    if let Some(ms) = job.times.last_restore_ms {
+        scrape.add(&catalog::LAST_RESTORE, with(&[]), SampleValue::Number(ms as f64 / 1000.0));
+    }
+}
 
 fn add_checkpoints(scrape: &mut Exposition, job: &MonitoredJob, with: LabelsWith<'_>) {
     let CheckpointTotals { kinds, phases, last, uploaded_bytes } = &job.checkpoints;
@@ -71,8 +89,8 @@ pub fn distribution(histogram: &DurationHistogram) -> SampleValue {
     SampleValue::Distribution { sum: histogram.sum, count: histogram.count(), buckets: histogram.buckets().collect() }
 }
 
-fn add_operator(scrape: &mut Exposition, job: &JobMetrics, operator: &OperatorMetrics) {
-    let labels = || operator_labels(&job.name, &operator.id);
+fn add_operator(scrape: &mut Exposition, namespace: &str, job: &JobMetrics, operator: &OperatorMetrics) {
+    let labels = || operator_labels(namespace, &job.name, &operator.id);
     let totals = &operator.totals;
     for (metric, count) in [
         (&catalog::RECORDS_IN, totals.records_in),

@@ -2,11 +2,12 @@
 //!
 //! - `catalog` lists the metrics.
 //! - `exposition` collects the series of one scrape, within a limit, and writes them as text.
-//! - `job_samples`, `user_samples`, `process_samples`, `request_totals` add the series.
+//! - `job_samples`, `node_samples`, `user_samples`, `process_samples`, `request_totals` add the series.
 
 mod catalog;
 mod exposition;
 mod job_samples;
+mod node_samples;
 mod process_samples;
 #[cfg(test)]
 mod prometheus_tests;
@@ -24,6 +25,7 @@ use super::problem::Problem;
 use crate::error::internal;
 use crate::job::MonitoredJob;
 use crate::job::view::JobStatus;
+use crate::state::database_memory;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -41,20 +43,28 @@ pub(super) async fn scrape(State(api): State<ApiState>, headers: HeaderMap) -> R
         process_samples::add_process(&mut scrape, started_at_ms);
         process_samples::add_traces(&mut scrape, host.tracer().counts());
         requests.add_to(&mut scrape);
-        add_jobs(&mut scrape, &host.monitored_jobs(), &host.job_counts());
+        process_samples::add_databases(&mut scrape, &database_memory());
+        process_samples::add_compilations(&mut scrape, &host.compile_totals());
+        add_jobs(&mut scrape, host.namespace(), &host.monitored_jobs(), &host.job_counts());
         scrape.into_text(is_open_metrics).map_err(|error| internal(format!("cannot write the metrics: {error}")))
     });
     let content_type = if is_open_metrics { OPEN_METRICS } else { PROMETHEUS_TEXT };
     Ok(([(header::CONTENT_TYPE, content_type)], text.await?).into_response())
 }
 
-/// Adds the series of all jobs. Those of functions come last, so that they are dropped first.
-fn add_jobs(scrape: &mut Exposition, jobs: &[MonitoredJob], counts: &[(JobStatus, u64)]) {
+/// Adds the series of all jobs. Those of functions come last, so that they are dropped first; before them come histograms of turns,
+/// which have many series.
+fn add_jobs(scrape: &mut Exposition, namespace: &str, jobs: &[MonitoredJob], counts: &[(JobStatus, u64)]) {
     for (status, count) in counts {
         let labels = vec![("status", status.as_str().to_owned())];
         scrape.add(&catalog::JOBS, labels, SampleValue::Count(*count));
     }
-    jobs.iter().for_each(|job| job_samples::add_job(scrape, job));
-    jobs.iter().filter_map(|job| job.metrics.as_ref()).for_each(|job| user_samples::add_user_metrics(scrape, job));
+    for job in jobs {
+        job_samples::add_job(scrape, namespace, job);
+        node_samples::add_timers_and_databases(scrape, namespace, job);
+    }
+    let metrics = || jobs.iter().filter_map(|job| job.metrics.as_ref());
+    jobs.iter().for_each(|job| node_samples::add_turns(scrape, namespace, job));
+    metrics().for_each(|job| user_samples::add_user_metrics(scrape, namespace, job));
     scrape.add_dropped(&catalog::DROPPED_SERIES);
 }

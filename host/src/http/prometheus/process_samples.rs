@@ -4,7 +4,10 @@ use std::fs;
 
 use super::catalog;
 use super::exposition::{Exposition, SampleValue};
+use super::job_samples::distribution;
 use crate::clock::process_cpu_time;
+use crate::sandbox::CompileTotals;
+use crate::state::DatabaseMemory;
 use crate::tracer::SpanCounts;
 
 /// Adds the series of exported traces.
@@ -32,6 +35,23 @@ pub fn add_process(scrape: &mut Exposition, started_at_ms: i64) {
     }
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     scrape.add(&catalog::BUILD_INFO, version, SampleValue::Count(1));
+}
+
+/// Adds what all databases share.
+pub fn add_databases(scrape: &mut Exposition, memory: &DatabaseMemory) {
+    for (part, bytes) in [("block_cache", memory.block_cache_bytes), ("memtables", memory.memtable_bytes)] {
+        scrape.add(&catalog::STATE_MEMORY, vec![("part", part.to_owned())], SampleValue::Count(bytes as u64));
+    }
+    scrape.add(&catalog::STATE_MEMORY_LIMIT, Vec::new(), SampleValue::Count(memory.limit_bytes as u64));
+    scrape.add(&catalog::DATABASES, Vec::new(), SampleValue::Count(memory.databases as u64));
+}
+
+/// Adds what the server has compiled.
+pub fn add_compilations(scrape: &mut Exposition, totals: &CompileTotals) {
+    for (result, seconds) in [("completed", &totals.completed), ("failed", &totals.failed)] {
+        scrape.add(&catalog::COMPILE, vec![("result", result.to_owned())], distribution(seconds));
+    }
+    scrape.add(&catalog::CODE_CACHE_HITS, Vec::new(), SampleValue::Count(totals.cache_hits));
 }
 
 fn resident_bytes() -> Option<u64> {

@@ -13,7 +13,7 @@ use super::catalog;
 use super::exposition::{Exposition, SampleValue};
 use super::job_samples::distribution;
 use crate::clock::SharedClock;
-use crate::job::DurationHistogram;
+use crate::model::DurationHistogram;
 
 /// Template of requests that no route matches.
 const NO_ROUTE: &str = "none";

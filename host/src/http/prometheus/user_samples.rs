@@ -12,9 +12,9 @@ const SUBTASKS_MAX: usize = 32;
 const HELP: &str = "A metric of a function.";
 
 /// Adds the metrics of the functions of a job.
-pub fn add_user_metrics(scrape: &mut Exposition, job: &JobMetrics) {
+pub fn add_user_metrics(scrape: &mut Exposition, namespace: &str, job: &JobMetrics) {
     for operator in &job.operators {
-        let labels = operator_labels(&job.name, &operator.id);
+        let labels = operator_labels(namespace, &job.name, &operator.id);
         for (name, count) in &operator.counters {
             let value = SampleValue::Count(*count);
             scrape.add_named(&exposed_name(name), HELP, MetricType::Counter, labels.clone(), value);
@@ -69,9 +69,9 @@ fn distribution(histogram: &HistogramView) -> SampleValue {
         buckets.push((power.exp2(), 0));
         power += 1.0;
     }
-    buckets.push((f64::MAX, 0));
+    buckets.push((f64::INFINITY, 0));
     for bucket in &histogram.buckets {
-        let up_to = bucket.up_to.map_or(f64::MAX, |bound| exponent(bound).exp2());
+        let up_to = bucket.up_to.map_or(f64::INFINITY, |bound| exponent(bound).exp2());
         if let Some((_, count)) = buckets.iter_mut().find(|(bound, _)| *bound >= up_to) {
             *count += bucket.count;
         }
@@ -101,9 +101,9 @@ mod tests {
         let bucket = |up_to, count| HistogramBucket { up_to, count };
         let buckets = vec![bucket(Some(1.0), 1), bucket(Some(1.19), 2), bucket(Some(2.0), 3), bucket(Some(7.0), 4)];
         let histogram = HistogramView { count: 15, sum: 9.0, buckets: [buckets, vec![bucket(None, 5)]].concat() };
-        let expected = vec![(1.0, 1), (2.0, 5), (4.0, 0), (8.0, 4), (f64::MAX, 5)];
+        let expected = vec![(1.0, 1), (2.0, 5), (4.0, 0), (8.0, 4), (f64::INFINITY, 5)];
         assert_eq!(distribution(&histogram), SampleValue::Distribution { sum: 9.0, count: 15, buckets: expected });
-        let empty = SampleValue::Distribution { sum: 0.0, count: 0, buckets: vec![(f64::MAX, 0)] };
+        let empty = SampleValue::Distribution { sum: 0.0, count: 0, buckets: vec![(f64::INFINITY, 0)] };
         assert_eq!(distribution(&HistogramView::default()), empty);
     }
 }

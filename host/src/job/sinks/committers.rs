@@ -17,6 +17,7 @@ use crate::job::dead_letters::letters_folder;
 use crate::job::handle::JobHandle;
 use crate::job::restore::StartingPoint;
 use crate::job::store::JobRecord;
+use crate::job::telemetry::SinkCommits;
 use crate::model::Interrupt;
 use crate::pipeline::{NodeKind, PipelineSpec, SinkNode};
 use crate::wakeup::Wakeup;
@@ -44,6 +45,8 @@ pub struct SinkCommitters {
     /// By node id.
     sinks: BTreeMap<String, SinkCommitter>,
     policy: AccessPolicy,
+    clock: SharedClock,
+    commits: SinkCommits,
     /// Folder for prepared files that are being read.
     folder: PathBuf,
 }
@@ -89,7 +92,7 @@ impl SinkCommitters {
             let sink = SinkCommitter { committer: Mutex::new(committer), takes_back, progress, health };
             sinks.insert(node.id.clone(), sink);
         }
-        SinkCommitters { sinks, policy: policy.clone(), folder }
+        SinkCommitters { sinks, policy: policy.clone(), clock: clock.clone(), commits: job.commits.clone(), folder }
     }
 
     /// Returns how far the publication of each sink is.
@@ -136,8 +139,12 @@ impl SinkCommitters {
         let PublishableCheckpoint { metadata, local } = checkpoint;
         let Some(own) = self.sinks.get(sink) else { return Ok(()) };
         let prepared = committables(metadata).remove(sink).unwrap_or_default();
-        self.with_output((sink, prepared), metadata, (storage, local), |output| own.committer.lock().commit(output))
-            .map_err(|error| error.context(format!("sink `{sink}`")))
+        let begun_ns = self.clock.monotonic_ns();
+        let committed = self
+            .with_output((sink, prepared), metadata, (storage, local), |output| own.committer.lock().commit(output));
+        let seconds = self.clock.monotonic_ns().saturating_sub(begun_ns) as f64 / 1e9;
+        self.commits.count(sink, committed.is_ok(), seconds);
+        committed.map_err(|error| error.context(format!("sink `{sink}`")))
     }
 
     /// Calls `work` with the output of a sink in a checkpoint.

@@ -40,6 +40,8 @@ fn failed_before_publication(test: &TestHost, host: &Host, checkpoint: Unpublish
     let job = wait(host, &id, |job| job.summary.status.is_final());
     assert_eq!(job.failure.unwrap().code, "sink-unwritable");
     assert_eq!(published(&test.out()).len(), 0);
+    let commits = host.find(&id).unwrap().commits.totals();
+    assert_eq!((commits["out"].failed, commits["out"].completed.count()), (1, 0));
     let folder = match checkpoint {
         UnpublishedCheckpoint::Checkpoint => {
             test.folder.path().join(format!("data/checkpoints/{id}/chk-1")).display().to_string()

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::duration_histogram::DurationHistogram;
 use crate::job::view::CheckpointSummary;
+use crate::model::DurationHistogram;
 
 /// Totals of the checkpoints and savepoints of a job.
 #[derive(Clone, Debug, Default)]

@@ -8,19 +8,28 @@ use crate::job::metrics_view::{gauge_range, histogram_view};
 use crate::job::store::JobRecord;
 use crate::job::view::{JobMetrics, MetricTotals, OperatorDetail, OperatorMetrics, SubtaskMetricsView, TimeShares};
 use crate::model::{Counters, GaugeSummary, NO_TIMESTAMP, UserMetrics};
-use crate::runtime::{JobTotals, NodeMetrics, NodeTimes, SubtaskMetrics};
+use crate::runtime::{NodeMeters, NodeMetrics, NodeTimes, SubtaskMetrics};
+
+/// Returns the turns, timers and databases of nodes, summed over their subtasks.
+pub fn node_meters(nodes: &[NodeMetrics]) -> BTreeMap<String, NodeMeters> {
+    let sum = |node: &NodeMetrics| {
+        let mut sum = NodeMeters::default();
+        node.subtasks.iter().for_each(|subtask| sum.add(&subtask.totals.meters));
+        (node.node.clone(), sum)
+    };
+    nodes.iter().map(sum).collect()
+}
 
 /// Returns the metrics of a job at a time in monotonic nanoseconds and in milliseconds since the Unix epoch. `record` has what its nodes
-/// show now. The subtasks are contained if `with_subtasks`.
+/// show now, and `nodes` their totals. The subtasks are contained if `with_subtasks`.
 pub fn job_metrics(
     record: &JobRecord,
-    totals: &mut JobTotals,
+    nodes: &[NodeMetrics],
     window: &mut RateWindow,
     (now_ns, at_ms): (u64, i64),
     with_subtasks: bool,
 ) -> JobMetrics {
-    let nodes = totals.read();
-    let earlier = window.advance(TotalsReading::of(&nodes, now_ns));
+    let earlier = window.advance(TotalsReading::of(nodes, now_ns));
     let indexes: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(index, node)| (&*node.node, index)).collect();
     let shown = record.operators.iter().map(|operator| {
         let Some(&index) = indexes.get(operator.id.as_str()) else {

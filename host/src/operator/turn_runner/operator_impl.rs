@@ -5,7 +5,7 @@
 use super::group_watermarks;
 use super::runner::TurnRunner;
 use super::turn_driven::TurnDriven;
-use crate::model::{Batch, Counters, NO_TIMESTAMP, TimeDomain};
+use crate::model::{Batch, Counters, DurationHistogram, NO_TIMESTAMP, TimeDomain};
 use crate::operator::failure::OperatorFailure;
 use crate::operator::faults::fault_policy::{FailedItem, FailedItemKind};
 use crate::operator::interface::Operator;
@@ -87,6 +87,10 @@ impl<T: TurnDriven> Operator for T {
     fn counters(&self) -> Counters {
         let TurnRunner { counters, .. } = self.runner();
         *counters
+    }
+
+    fn turn_times(&self) -> DurationHistogram {
+        self.runner().turn_times.clone()
     }
 
     fn set_failed_before(&mut self, times: u32) {

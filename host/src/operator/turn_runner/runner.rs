@@ -12,7 +12,7 @@ use super::bad_item_search::{BadItemSearch, SearchStep};
 use crate::clock::SharedClock;
 use crate::error;
 use crate::fault_groups::FaultRecorder;
-use crate::model::{Counters, Fault, Keys, TimeDomain};
+use crate::model::{Counters, DurationHistogram, Fault, Keys, TimeDomain};
 use crate::operator::failure::{OperatorFailure, TurnOutcome};
 use crate::operator::faults::retry::RetryPolicy;
 use crate::operator::operator_log::OperatorLog;
@@ -58,6 +58,8 @@ pub(in crate::operator) struct TurnRunner {
     /// The watermark that the input has reached. Initially the one of the restored state.
     pub watermark: i64,
     pub counters: Counters,
+    /// How long turns of the guest took, with their commit.
+    pub turn_times: DurationHistogram,
     /// How often the records that are processed now have failed before. Above 0 only while dead letters are replayed.
     pub failed_before: u32,
 }
@@ -65,7 +67,8 @@ pub(in crate::operator) struct TurnRunner {
 impl TurnRunner {
     pub fn new(guest: Box<dyn Guest>, turn: Turn, settings: FunctionSettings, counters: Counters) -> TurnRunner {
         let watermark = turn.context.watermark;
-        TurnRunner { guest, turn, settings, watermark, counters, failed_before: 0 }
+        let turn_times = DurationHistogram::default();
+        TurnRunner { guest, turn, settings, watermark, counters, turn_times, failed_before: 0 }
     }
 
     /// Runs turns over the items `0..count`, in order, each over at most `settings.batch_records` items.
@@ -146,8 +149,21 @@ impl TurnRunner {
         outcome
     }
 
-    /// Runs one turn over these keys. If `call` succeeds, the turn is committed; otherwise it is rolled back.
+    /// Runs one turn of the guest over these keys, and measures it. If `call` succeeds, the turn is committed; otherwise it is rolled
+    /// back.
     pub fn run_turn<T>(
+        &mut self,
+        keys: Option<&Arc<Keys>>,
+        call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<T, TurnFailure>,
+    ) -> Result<TurnOutcome<T>, OperatorFailure> {
+        let begun_ns = self.settings.clock.monotonic_ns();
+        let outcome = self.run_unmeasured_turn(keys, call);
+        let elapsed_ns = self.settings.clock.monotonic_ns().saturating_sub(begun_ns);
+        self.turn_times.observe(elapsed_ns as f64 / 1e9);
+        outcome
+    }
+
+    fn run_unmeasured_turn<T>(
         &mut self,
         keys: Option<&Arc<Keys>>,
         call: impl FnOnce(&mut dyn Guest, &mut Turn) -> Result<T, TurnFailure>,
@@ -189,7 +205,7 @@ impl TurnRunner {
         keys: &Arc<Keys>,
         stage: impl FnOnce(&mut Turn) -> Result<(), TurnFailure>,
     ) -> Result<(), OperatorFailure> {
-        let outcome = self.run_turn(Some(keys), |_, turn| {
+        let outcome = self.run_unmeasured_turn(Some(keys), |_, turn| {
             turn.lift_write_limit();
             stage(turn)
         })?;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::node_meters::NodeMeters;
 use super::node_times::NodeTimes;
 use super::stats_reader::{PublishedSubtask, StatsReader};
 use super::subtask_stats::{SubtaskEventTime, SubtaskStats};
@@ -48,6 +49,8 @@ pub struct SubtaskTotals {
     pub metrics: UserMetrics,
     /// Where the time went.
     pub times: NodeTimes,
+    /// Turns, timers and the database.
+    pub meters: NodeMeters,
 }
 
 /// What one subtask of a node shows now.
@@ -83,6 +86,7 @@ impl SubtaskTotals {
         self.metrics.add_counts(&stats.metrics);
         self.metrics.gauges.extend(stats.metrics.gauges.iter().map(|(name, value)| (name.clone(), *value)));
         self.times.add(times);
+        self.meters.add(&stats.meters);
     }
 }
 
@@ -90,6 +94,7 @@ impl SubtaskAccount {
     fn end_live(&mut self) {
         if let Some(live) = self.live.take() {
             self.ended.add(&live.stats(), &live.times());
+            self.ended.meters.end();
         }
     }
 

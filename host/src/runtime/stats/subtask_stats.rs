@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::node_meters::NodeMeters;
 use crate::model::{Counters, NO_TIMESTAMP, UserMetrics};
 use crate::state::StateSize;
 
@@ -39,6 +40,8 @@ pub struct SubtaskStats {
     pub state: StateSize,
     /// Event time.
     pub event_time: SubtaskEventTime,
+    /// Turns, timers and the database.
+    pub meters: NodeMeters,
 }
 
 /// Where a subtask publishes the statistics of one node.

@@ -15,6 +15,7 @@ use crate::runtime::injected_failures::InjectedFailures;
 use crate::runtime::plan::chaining::OutputRoutes;
 use crate::runtime::records::record_converter::RecordConverter;
 use crate::runtime::replay::replay_feed::ReplayFeed;
+use crate::runtime::stats::node_meters::NodeMeters;
 use crate::runtime::stats::subtask_stats::SubtaskStats;
 use crate::runtime::subtask_snapshot::SubtaskSnapshot;
 use crate::runtime::tap::NodeTap;
@@ -153,11 +154,11 @@ impl ChainedNode {
             }
             NodeTask::Operator(operator) => {
                 operator.log_suppressed();
-                let counters = operator.counters();
+                let (counters, meters) = (operator.counters(), NodeMeters::of_operator(&mut **operator));
                 let turn = operator.turn();
                 let keyed = turn.backend().map(|backend| backend.size()).unwrap_or_default();
                 let state = keyed + turn.broadcast().map(BroadcastState::size).unwrap_or_default();
-                SubtaskStats { counters, metrics: turn.metrics().clone(), state, ..counted }
+                SubtaskStats { counters, metrics: turn.metrics().clone(), state, meters, ..counted }
             }
         }
     }

@@ -10,7 +10,7 @@ use super::input_loop::InputLoop;
 use super::operator_chain::OperatorChain;
 use super::subtask_core::SubtaskCore;
 use crate::clock::ManualClock;
-use crate::model::{Batch, Counters, NO_TIMESTAMP};
+use crate::model::{Batch, Counters, DurationHistogram, NO_TIMESTAMP};
 use crate::operator::{Operator, OperatorFailure, RejectedRecord};
 use crate::pipeline::{CheckpointMode, InputRole};
 use crate::runtime::attempt_signals::AttemptSignals;
@@ -29,6 +29,10 @@ use crate::wakeup::Wakeup;
 struct EndlessOperator(Turn, Counters);
 
 impl Operator for EndlessOperator {
+    fn turn_times(&self) -> DurationHistogram {
+        DurationHistogram::default()
+    }
+
     fn process(&mut self, _: u32, _: Batch, _: &mut Vec<OutputBatch>) -> Result<(), OperatorFailure> {
         Ok(())
     }

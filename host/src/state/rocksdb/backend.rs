@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rocksdb::{ColumnFamily, Direction, IteratorMode, WriteBatch};
 
 use super::database::{COLUMN_FAMILY, database_failed, database_size, files_failed, open_database, remove_folder};
+use super::database_load::database_load;
 use super::entry_key::write_entry_key;
 use super::file_names::TableFileNames;
 use super::memory_limit::{OpenDatabaseCount, write_back_cache_bytes};
@@ -25,7 +26,7 @@ use crate::model::{Column, KeyGroup, Keys};
 use crate::state::backend::{StateBackend, StateOptions};
 use crate::state::description::{StateId, StateKind};
 use crate::state::entry::{
-    EntryCollector, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateChange, StateSize, StateWrite,
+    DatabaseLoad, EntryCollector, LoadFailure, LoadedEntries, MapEntry, ScanBudget, StateChange, StateSize, StateWrite,
 };
 use crate::state::restore::entries::read_entries;
 use crate::state::restore::stored_layout::StoredLayout;
@@ -457,6 +458,10 @@ impl StateBackend for RocksDbBackend {
         size.entries += entries as u64;
         size.bytes += bytes as u64;
         size
+    }
+
+    fn database_load(&self) -> Option<DatabaseLoad> {
+        Some(DatabaseLoad { cache_bytes: self.cache.bytes() as u64, ..database_load(&self.snapshots.db) })
     }
 
     fn charged_bytes(&mut self) -> u64 {

@@ -50,6 +50,30 @@ pub(super) fn shared_memory() -> &'static (Cache, WriteBufferManager) {
     })
 }
 
+/// What all databases of the process use of the memory that they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseMemory {
+    /// Number of open databases.
+    pub databases: usize,
+    /// Bytes of the block cache, which include those of the memtables.
+    pub block_cache_bytes: usize,
+    /// Bytes of the memtables.
+    pub memtable_bytes: usize,
+    /// The limit of everything, with the write-back caches.
+    pub limit_bytes: usize,
+}
+
+/// Returns what all databases of the process use.
+pub fn database_memory() -> DatabaseMemory {
+    let (cache, memtables) = shared_memory();
+    DatabaseMemory {
+        databases: OPEN_DATABASES.load(Ordering::Relaxed),
+        block_cache_bytes: cache.get_usage(),
+        memtable_bytes: memtables.get_usage(),
+        limit_bytes: memory_limit_bytes(),
+    }
+}
+
 /// Counts a database as open for as long as it exists.
 pub(super) struct OpenDatabaseCount;
 

@@ -18,10 +18,12 @@
 //! | `foreign_files.rs` | a child process that opens files of others before this process does |
 //! | `entry_key.rs` | the durable encoding of the database's keys |
 //! | `database.rs`, `options.rs`, `ttl.rs` | opening the database; its tuning; dropping expired entries in compactions |
+//! | `database_load.rs` | files, compactions and stalls, for monitoring |
 //! | `memory_limit.rs` | the memory that all databases of the process share |
 
 pub(super) mod backend;
 mod database;
+mod database_load;
 mod entry_key;
 mod file_names;
 mod foreign_files;
@@ -38,4 +40,4 @@ mod write_back_cache;
 mod backend_tests;
 
 pub use foreign_files::{check_database_child, check_foreign_files_with};
-pub use memory_limit::{DEFAULT_MEMORY_BYTES, set_memory_limit};
+pub use memory_limit::{DEFAULT_MEMORY_BYTES, DatabaseMemory, database_memory, set_memory_limit};

@@ -182,7 +182,6 @@ impl WriteBackCache {
         }
     }
 
-    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }

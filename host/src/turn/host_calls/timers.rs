@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::{Column, DueTimers, KeyGroup, Keys, TimeDomain, time_bytes};
 use crate::turn::error::{HostCallError, invalid};
 use crate::turn::limits::timers_per_key_exceeded;
-use crate::turn::staged::timers::{TimerChange, TimerService, due_timers, timer_state_name};
+use crate::turn::staged::timers::{TimerChange, TimerService, TimerTotals, due_timers, timer_state_name};
 use crate::turn::transaction::{Turn, backend};
 
 /// Charged for each staged timer in addition to its key.
@@ -129,6 +129,11 @@ impl Turn {
     /// Returns a time before which no timer of this clock is due. Returns `None` if there are no timers.
     pub fn next_timer(&self, domain: TimeDomain) -> Option<i64> {
         self.timers[domain as usize].as_ref()?.lower_bound()
+    }
+
+    /// Returns what has happened to the timers of a clock. `None` if the operator has none.
+    pub fn timer_totals(&self, domain: TimeDomain) -> Option<TimerTotals> {
+        Some(self.timers[domain as usize].as_ref()?.totals())
     }
 
     /// Returns those of `timers` that are still registered. A turn may have deleted others since they were taken.

@@ -43,6 +43,24 @@ pub(in crate::turn) fn timer_state_name(domain: TimeDomain) -> &'static str {
     }
 }
 
+/// What has happened to the timers of one clock since the attempt began. The number of pending timers is not known: a registration
+/// may be of a timer that exists, and a deletion of one that does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimerTotals {
+    /// Committed registrations.
+    pub registered: u64,
+    /// Timers that were due and were taken to fire.
+    pub fired: u64,
+}
+
+impl TimerTotals {
+    /// Adds the totals of another subtask or attempt.
+    pub fn add(&mut self, other: &TimerTotals) {
+        self.registered += other.registered;
+        self.fired += other.fired;
+    }
+}
+
 /// The timers of one clock.
 pub(in crate::turn) struct TimerService {
     state: StateId,
@@ -52,6 +70,7 @@ pub(in crate::turn) struct TimerService {
     /// The sub-keys of the staged changes, concatenated.
     sub_keys: Vec<u8>,
     counts: TimerCounts,
+    totals: TimerTotals,
     /// The clock's time when timers were taken last.
     taken_at: i64,
     /// Registrations that wait until the clock has advanced. A timer that registers itself for its own time would otherwise be due
@@ -165,6 +184,7 @@ impl TimerService {
             staged: Vec::new(),
             sub_keys: Vec::new(),
             counts,
+            totals: TimerTotals::default(),
             taken_at: i64::MIN,
             deferred: Vec::new(),
         })
@@ -181,8 +201,14 @@ impl TimerService {
         self.deferred.first().map(|timer| timer.until.saturating_add(1)).into_iter().chain(first).min()
     }
 
+    /// Returns what has happened to the timers.
+    pub fn totals(&self) -> TimerTotals {
+        self.totals
+    }
+
     /// Makes a timer due again that [`TimerService::take_due`] returned.
     pub fn put_back(&mut self, group: KeyGroup, time: i64) {
+        self.totals.fired = self.totals.fired.saturating_sub(1);
         self.queue.add(group, time);
     }
 
@@ -241,6 +267,7 @@ impl TimerService {
         let last_fired = fired.map(|fired| fired.time).max();
         for staged in &self.staged {
             let StagedTimer { group, time, sub_key, change } = staged;
+            self.totals.registered += u64::from(*change == TimerChange::Registered);
             match change {
                 TimerChange::Registered if last_fired.is_some_and(|last| *time <= last) && self.is_passed(staged) => {
                     self.deferred.push(DeferredTimer { group: *group, time: *time, until: self.taken_at });
@@ -320,6 +347,7 @@ impl TimerService {
             taken.extend_from_slice(&time_bytes(*time));
             taken.extend_from_slice(key);
         }
+        self.totals.fired += due.len() as u64;
         Ok(due_timers(due))
     }
 }
