@@ -282,6 +282,7 @@ fn restore(
         storage.files(JOB, metadata.checkpoint_id, CheckpointKind::Checkpoint).expect("the checkpoint has files");
     std::fs::create_dir_all(&working_dir).expect("a folder can be made");
     let options = ExecutionOptions {
+        namespace_state: Default::default(),
         taps: Default::default(),
         health: Default::default(),
         log: Default::default(),

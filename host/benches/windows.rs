@@ -277,6 +277,7 @@ fn run_timers(count: u64) {
     let plan = timers_plan(count, &set, &fired);
     let scratch = tempfile::tempdir().expect("a folder can be made");
     let options = ExecutionOptions {
+        namespace_state: Default::default(),
         taps: Default::default(),
         log: Default::default(),
         health: Default::default(),

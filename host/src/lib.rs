@@ -22,6 +22,7 @@ pub mod job;
 pub mod job_log;
 pub mod log_limit;
 pub mod model;
+pub mod namespace_usage;
 pub mod operator;
 pub mod permits;
 pub mod pipeline;

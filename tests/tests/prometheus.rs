@@ -183,8 +183,10 @@ fn every_documented_metric_is_exposed_and_promtool_has_no_complaint() {
     if !is_installed() {
         return;
     }
-    let (server, dir) = Server::start_fresh("prometheus-names").unwrap();
-    let bytes = fs::read(Checkout::current().component("printing").unwrap()).unwrap();
+    let checkout = Checkout::current();
+    let dir = checkout.fresh_dir("tests/prometheus-names").unwrap();
+    let server = Server::start(&checkout.cofferdam(), &dir, &["--quota", "jobs=100"]).unwrap();
+    let bytes = fs::read(checkout.component("printing").unwrap()).unwrap();
     server.api.push(&bytes, Some("printing@1")).unwrap().ok().unwrap();
     fs::write(
         dir.join("in.csv"),

@@ -456,8 +456,8 @@ pub struct ServeArgs {
     /// sent as OTLP over HTTP. By default there are no traces.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// What each namespace may use: jobs, subtasks, components or component_bytes. NAMESPACE:KEY=VALUE sets it for one. Can be given
-    /// several times.
+    /// What each namespace may use: jobs, subtasks, components, component_bytes, state_bytes, dead_letter_bytes, or log_bytes per
+    /// second. NAMESPACE:KEY=VALUE sets it for one. Can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub quota: Vec<String>,
 }

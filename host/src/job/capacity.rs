@@ -37,6 +37,11 @@ impl ServerCapacity {
         ServerCapacity { instances: self.instances.clone(), subtasks: self.subtasks.clone(), quota }
     }
 
+    /// Returns the subtasks of the namespace, if it has a quota of them.
+    pub fn used_quota(&self) -> Option<u64> {
+        self.quota.as_ref().map(|quota| quota.held() as u64)
+    }
+
     /// Reserves the instance of a trial of dead letters. Error: `capacity-exceeded`.
     pub fn reserve_trial(&self) -> Result<HeldSlots> {
         self.instances.try_take(1).map_err(|_| {

@@ -17,6 +17,7 @@ use crate::clock::SharedClock;
 use crate::connector::ingest::IngestLogs;
 use crate::error::{self, Result};
 use crate::job_log::EndedLogs;
+use crate::namespace_usage::NamespaceUsage;
 use crate::permits::PermitPool;
 use crate::pipeline::{LimitCeilings, PipelineSpec};
 use crate::state::SnapshotFormat;
@@ -27,9 +28,9 @@ pub const NAMESPACES_FOLDER: &str = "namespaces";
 
 /// The shared environment of all jobs. There is one for each host.
 pub struct JobEnvironment {
-    /// The uploaded components.
     /// Name of the namespace of the jobs.
     pub namespace: String,
+    /// The uploaded components.
     pub components: Arc<ComponentStore>,
     /// The logs of the sources `http`.
     pub ingest_logs: Arc<IngestLogs>,
@@ -57,6 +58,8 @@ pub struct JobEnvironment {
     pub ended_logs: EndedLogs,
     /// What the namespace of the jobs may use.
     pub quotas: Quotas,
+    /// What it uses, in bytes.
+    pub usage: NamespaceUsage,
     /// Traces submits, checkpoints and restores.
     pub tracer: Tracer,
 }

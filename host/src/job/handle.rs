@@ -32,6 +32,7 @@ use crate::connector::{HealthBoard, LetterStore};
 use crate::error::{self, Result};
 use crate::fault_groups::FaultRecorder;
 use crate::job_log::JobLog;
+use crate::namespace_usage::{Charge, NamespaceUsage};
 use crate::runtime::{AbandonedThread, ExecutionPlan, JobTaps, JobTotals, NodeMeters, StatsReader};
 
 /// One job, running or ended.
@@ -48,6 +49,8 @@ pub struct JobHandle {
     pub faults: Arc<FaultRecorder>,
     /// Those who look at its records.
     pub taps: Arc<JobTaps>,
+    /// Bytes of the dead letters that the host keeps for it, charged to its namespace.
+    pub letter_bytes: Arc<Charge>,
     /// Counts the publications of its sinks.
     pub commits: SinkCommits,
     shown: Mutex<ShownJob>,
@@ -106,8 +109,8 @@ impl ShownJob {
 }
 
 impl JobHandle {
-    /// Creates the handle of a job that no thread runs yet.
-    pub fn new(dir: PathBuf, record: JobRecord, clock: SharedClock) -> JobHandle {
+    /// Creates the handle of a job that no thread runs yet, in a namespace with this usage.
+    pub fn new(dir: PathBuf, record: JobRecord, clock: SharedClock, usage: &NamespaceUsage) -> JobHandle {
         let (checkpoints, answers) = (CheckpointHistory::default(), SavepointAnswers::default());
         let health = HealthBoard::default();
         let times = JobTimes::new(record.status, clock.clone());
@@ -123,13 +126,14 @@ impl JobHandle {
             times,
             health: health.clone(),
         };
-        JobHandle {
+        let job = JobHandle {
             events: EventLog::new(&dir, clock.clone()),
             faults: Arc::new(FaultRecorder::new(dir.join("faults"), clock)),
             dir,
             health,
             readers: Arc::default(),
-            log: Arc::default(),
+            log: Arc::new(JobLog::of_namespace(usage.log.clone())),
+            letter_bytes: Arc::new(Charge::to(&usage.letters)),
             taps: Arc::default(),
             commits: SinkCommits::default(),
             shown: Mutex::new(shown),
@@ -137,7 +141,22 @@ impl JobHandle {
             sender: Mutex::default(),
             end_requested: AtomicBool::new(false),
             removal: Mutex::default(),
+        };
+        job.recount_letters();
+        job
+    }
+
+    /// Charges the dead letters that the job has to its namespace. Used where no attempt runs; a failure is logged.
+    pub fn recount_letters(&self) {
+        if let Err(error) = self.charge_letters() {
+            tracing::warn!(job = %self.record().name, "the dead letters of a job are not counted: {error}");
         }
+    }
+
+    /// Charges the dead letters that the job has to its namespace. Error: `data-dir-failed`.
+    pub fn charge_letters(&self) -> Result<()> {
+        self.letter_bytes.set(self.letters().parts()?.iter().map(|part| part.bytes).sum());
+        Ok(())
     }
 
     /// Returns a copy of the record.

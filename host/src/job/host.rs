@@ -19,7 +19,7 @@ use super::job_place::JobPlace;
 use super::log_page::{self, LogRequest};
 use super::message::RunningJobCommand;
 use super::monitoring::monitored_jobs;
-use super::quotas::Quotas;
+use super::quotas::{Quotas, UsedQuotas};
 use super::record_tap::{RecordTap, TapRequest};
 use super::registry::{self, JobRegistry, Submission};
 use super::savepoint::{request_stop, trigger_checkpoint};
@@ -168,6 +168,7 @@ impl Host {
             permits,
             policy: options.policy,
             ended_logs: Default::default(),
+            usage: options.quotas.usage(),
             quotas: options.quotas,
             tracer: options.tracer,
         };
@@ -201,6 +202,7 @@ impl Host {
             permits: shared.permits.clone(),
             policy: shared.policy.for_namespace(name),
             ended_logs: Default::default(),
+            usage: quotas.usage(),
             quotas,
             tracer: shared.tracer.clone(),
         };
@@ -430,6 +432,15 @@ impl Host {
     /// Returns the name of the host's namespace.
     pub fn namespace(&self) -> &str {
         &self.shared.environment.namespace
+    }
+
+    /// Returns what the namespace uses.
+    pub fn used_quotas(&self) -> UsedQuotas {
+        let SharedHost { environment, registry, .. } = &*self.shared;
+        let jobs = registry.all().iter().filter(|job| !job.status().is_final()).count() as u64;
+        let subtasks = environment.capacity.used_quota().unwrap_or(0);
+        let (components, bytes) = environment.components.used();
+        environment.quotas.used([jobs, subtasks, components, bytes], &environment.usage)
     }
 
     /// Returns what the server has compiled, for all namespaces.

@@ -56,7 +56,7 @@ pub use ingest_endpoints::{IngestEndpoint, RequestInProgress};
 pub use job_place::JobPlace;
 pub use log_page::LogRequest;
 pub use namespaces::Namespaces;
-pub use quotas::{QuotaList, Quotas};
+pub use quotas::{QuotaList, Quotas, UsedQuotas};
 pub use record_tap::{RecordTap, TapRequest};
 pub use registry::Submission;
 pub use store::JobState;

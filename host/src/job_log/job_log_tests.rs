@@ -9,6 +9,7 @@ use super::log_of_job::{JobLog, LineRate};
 use super::{EndedLogs, default_level};
 use crate::access::SecretStore;
 use crate::model::LogLevel;
+use crate::namespace_usage::NamespaceLog;
 
 const RATE: LineRate = LineRate { lines: 5, bytes: 1000 };
 const ALL: LineQuery<'static> = LineQuery { node: None, level: LogLevel::Trace, after: None, limit: 100 };
@@ -144,6 +145,17 @@ fn the_functions_of_a_job_share_a_limit() {
     assert_eq!(admitted(0), 50, "ten seconds' worth");
     assert_eq!(admitted(1_000_000_000), 5);
     assert!(!a.admit(20_000, u64::MAX / 2), "more bytes than the job may write at once");
+}
+
+#[test]
+fn the_jobs_of_a_namespace_share_a_limit_of_bytes() {
+    let namespace = Arc::new(NamespaceLog::new(Some(10)));
+    let logs = [0, 1].map(|_| JobLog::of_namespace(namespace.clone()));
+    let nodes = logs.each_ref().map(|log| log.open_node("a", None, RATE, &SecretStore::default()));
+    let admitted = |now_ns| (0..60).filter(|n| nodes[n % 2].admit(4, now_ns)).count();
+    assert_eq!(admitted(0), 25, "ten seconds' worth");
+    assert_eq!(admitted(2_000_000_000), 5);
+    assert_eq!(namespace.bytes(), 120);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::node_log::{JobLineLimit, NodeLog, shown};
 use crate::access::SecretStore;
 use crate::log_limit::LogLimit;
 use crate::model::LogLevel;
+use crate::namespace_usage::NamespaceLog;
 
 /// The functions of a job may write this many seconds' worth of lines at once.
 const BURST_SECONDS: u64 = 10;
@@ -29,12 +30,19 @@ pub struct LineRate {
 pub struct JobLog {
     lines: Arc<KeptLines>,
     limit: OnceLock<Arc<JobLineLimit>>,
+    namespace: Arc<NamespaceLog>,
     nodes: Mutex<BTreeMap<String, Arc<NodeLog>>>,
 }
 
 impl JobLog {
     pub(super) fn with_memory(memory: &'static LineMemory) -> JobLog {
-        JobLog { lines: Arc::new(KeptLines::new(memory)), limit: OnceLock::new(), nodes: Mutex::default() }
+        let (lines, namespace) = (Arc::new(KeptLines::new(memory)), Arc::default());
+        JobLog { lines, limit: OnceLock::new(), namespace, nodes: Mutex::default() }
+    }
+
+    /// Returns the log of a job whose lines count for a namespace.
+    pub fn of_namespace(namespace: Arc<NamespaceLog>) -> JobLog {
+        JobLog { namespace, ..JobLog::default() }
     }
 
     /// Returns the log of an operator for an attempt. `level` is the one of the pipeline file. The first `rate` of the job applies.
@@ -47,7 +55,8 @@ impl JobLog {
     ) -> Arc<NodeLog> {
         let limit = self.limit.get_or_init(|| {
             let limit = |per_second: u64| LogLimit::new(per_second.saturating_mul(BURST_SECONDS), per_second);
-            Arc::new(JobLineLimit { lines: limit(rate.lines), bytes: limit(rate.bytes) })
+            let namespace = self.namespace.clone();
+            Arc::new(JobLineLimit { lines: limit(rate.lines), bytes: limit(rate.bytes), namespace })
         });
         let mut nodes = self.nodes.lock();
         let new = || Arc::new(NodeLog::new(node, self.lines.clone(), Some(limit.clone()), secrets.clone()));

@@ -10,6 +10,7 @@ use crate::access::SecretStore;
 use crate::escape;
 use crate::log_limit::LogLimit;
 use crate::model::LogLevel;
+use crate::namespace_usage::NamespaceLog;
 
 /// The level of functions whose level is not set.
 static DEFAULT_LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
@@ -31,6 +32,8 @@ pub fn default_level() -> LogLevel {
 pub(super) struct JobLineLimit {
     pub(super) lines: LogLimit,
     pub(super) bytes: LogLimit,
+    /// The lines of all jobs of the namespace.
+    pub(super) namespace: Arc<NamespaceLog>,
 }
 
 /// The log of one operator, over all attempts.
@@ -101,10 +104,12 @@ impl NodeLog {
         self.level.store(level, Ordering::Relaxed);
     }
 
-    /// Returns whether the limit of the job admits a line of this length.
+    /// Returns whether the limits of the job and of its namespace admit a line of this length.
     pub fn admit(&self, bytes: usize, now_ns: u64) -> bool {
         let Some(limit) = &self.limit else { return true };
-        limit.lines.take_tokens(1, now_ns) && limit.bytes.take_tokens(bytes as u64, now_ns)
+        limit.lines.take_tokens(1, now_ns)
+            && limit.bytes.take_tokens(bytes as u64, now_ns)
+            && limit.namespace.admit(bytes, now_ns)
     }
 
     /// Counts lines that were suppressed.

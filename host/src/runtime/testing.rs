@@ -57,6 +57,7 @@ pub(super) fn execution_options(
     let options = ExecutionOptions {
         health: Default::default(),
         log: Default::default(),
+        namespace_state: Default::default(),
         taps: Default::default(),
         job_id: "job".into(),
         paths: PipelinePaths::unrestricted(base_dir),

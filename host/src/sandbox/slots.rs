@@ -39,6 +39,11 @@ impl Slots {
         self.counts.total
     }
 
+    /// Returns the number of slots that are held.
+    pub fn held(&self) -> usize {
+        self.counts.total.saturating_sub(*self.counts.free.lock())
+    }
+
     /// Takes `count` slots at once. If fewer are free, takes none, and the error is the number of free ones.
     pub fn try_take(&self, count: usize) -> Result<HeldSlots, usize> {
         let mut free = self.counts.free.lock();

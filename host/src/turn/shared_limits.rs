@@ -4,6 +4,7 @@
 //! | limit | checked | if it is exceeded |
 //! |---|---|---|
 //! | `state` | after each commit that has changed the size | the job fails with `state-exceeded` |
+//! | the namespace's quota of state | the same | the job fails with `quota-exceeded` |
 //! | `log_lines`, `log_bytes`, and those of the job | for each log line of the function | the line is dropped and counted |
 //! | names of metrics | for each name that is new to a subtask | the metric is dropped and counted |
 //! | `faults` | for each batch | the job fails with `too-many-faults` |
@@ -19,6 +20,7 @@ use crate::error::{self, Result};
 use crate::job_log::NodeLog;
 use crate::log_limit::LogLimit;
 use crate::model::FaultCode;
+use crate::namespace_usage::{ByteAccount, Charge};
 use crate::pipeline::{FaultShareLimit, LimitKey, OperatorLimits};
 
 /// Maximum number of metric names per operator.
@@ -36,6 +38,8 @@ pub struct SharedLimits {
     clock: SharedClock,
     state_bytes_max: u64,
     state_bytes: AtomicU64,
+    /// The state of all jobs of the namespace.
+    namespace_state: ByteAccount,
     log_lines: LogLimit,
     log_bytes: LogLimit,
     /// The level of the operator's log, and the limit of its job.
@@ -88,6 +92,7 @@ impl SharedLimits {
             clock,
             state_bytes_max: limits.get(LimitKey::State),
             state_bytes: AtomicU64::new(0),
+            namespace_state: ByteAccount::default(),
             log_lines: rate(LimitKey::LogLines),
             log_bytes: rate(LimitKey::LogBytes),
             log,
@@ -99,6 +104,16 @@ impl SharedLimits {
             metrics_dropped: AtomicU64::new(0),
             batches_divided: AtomicU64::new(0),
         }
+    }
+
+    /// Charges the state to the account of a namespace, too.
+    pub fn with_namespace_state(self, account: &ByteAccount) -> SharedLimits {
+        SharedLimits { namespace_state: account.clone(), ..self }
+    }
+
+    /// Returns a charge for the state of one subtask.
+    pub(super) fn namespace_charge(&self) -> Charge {
+        Charge::to(&self.namespace_state)
     }
 
     /// Returns by how much the state of a subtask may change before it must call [`SharedLimits::change_state`].

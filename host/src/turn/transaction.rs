@@ -18,6 +18,7 @@ use super::staged::writes::{StagedMaps, StagedWrites};
 use crate::clock::random_u64;
 use crate::error::Error;
 use crate::model::{Fault, KeyGroup, Keys, NO_TIMESTAMP, TurnPositions, UserMetrics};
+use crate::namespace_usage::Charge;
 use crate::state::{StateBackend, StateId, StateKind, StateLayout, TimeToLive, ttl};
 
 /// Where and when a turn runs.
@@ -84,6 +85,8 @@ pub struct Turn {
     pub(super) key_sizes: KeySizes,
     /// Bytes of state of this subtask that are charged to the operator.
     pub(super) charged_bytes: u64,
+    /// The same, charged to the namespace.
+    pub(super) namespace_charge: Charge,
 }
 
 impl Turn {
@@ -130,6 +133,7 @@ impl Turn {
 
     /// Shares limits with the other subtasks of the operator.
     pub fn share_limits(&mut self, shared: Arc<SharedLimits>) {
+        self.namespace_charge = shared.namespace_charge();
         self.shared = shared;
     }
 
@@ -199,7 +203,8 @@ impl Turn {
         self.charge_state()
     }
 
-    /// Charges the size of the state to the operator, if it has changed much. Error: `state-exceeded`.
+    /// Charges the size of the state to the operator and the namespace, if it has changed much. Errors: `state-exceeded`,
+    /// `quota-exceeded`.
     fn charge_state(&mut self) -> Result<(), Error> {
         let keyed = self.backend.as_mut().map_or(0, |backend| backend.charged_bytes());
         let broadcast = self.broadcast.as_ref().map_or(0, |broadcast| broadcast.state.charged_bytes());
@@ -208,7 +213,10 @@ impl Turn {
             return Ok(());
         }
         self.charged_bytes = after;
-        self.shared.change_state(before, after)
+        self.namespace_charge.set(after);
+        self.shared.change_state(before, after)?;
+        // A state that shrinks is not at fault.
+        if after > before { self.namespace_charge.check() } else { Ok(()) }
     }
 
     /// Discards all staged effects. Log lines stay until the next turn begins.

@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::access::AccessPolicy;
 use crate::connector::context::ConnectorContext;
@@ -15,35 +14,34 @@ use crate::connector::sink::{Committer, Prepared, Recovered, Sink, SinkOutput};
 use crate::error::{Result, checkpoint_corrupt, dead_letters_full};
 use crate::format::RecordEncoder;
 use crate::model::Batch;
+use crate::namespace_usage::Charge;
 use crate::pipeline::EncodingSettings;
 
 /// First byte of a committable of letters.
 const LETTERS: u8 = b'L';
 
-/// The limit of a job's kept letters, shared by all its subtasks.
+/// The limit of a job's kept letters, shared by all its subtasks. They are charged to the namespace, too.
 #[derive(Clone, Debug)]
 pub struct LetterQuota {
     limit_bytes: u64,
-    used_bytes: Arc<AtomicU64>,
+    used: Arc<Charge>,
 }
 
 impl LetterQuota {
-    /// Creates a limit of which `used_bytes` are used.
-    pub fn new(limit_bytes: u64, used_bytes: u64) -> LetterQuota {
-        LetterQuota { limit_bytes, used_bytes: Arc::new(AtomicU64::new(used_bytes)) }
+    /// Creates a limit of what `used` has charged.
+    pub fn new(limit_bytes: u64, used: Arc<Charge>) -> LetterQuota {
+        LetterQuota { limit_bytes, used }
     }
 
     /// Frees the bytes of letters that were removed.
     pub fn free(&self, bytes: u64) {
-        let _ =
-            self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(bytes)));
+        self.used.sub(bytes);
     }
 
-    /// Error: `dead-letters-full`.
+    /// Errors: `dead-letters-full`, `quota-exceeded`.
     fn use_up(&self, bytes: u64, node: &str) -> Result<()> {
-        let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if used <= self.limit_bytes {
-            return Ok(());
+        if self.used.add(bytes) <= self.limit_bytes {
+            return self.used.check().map_err(|error| error.context(format!("dead letters of `{node}`")));
         }
         let limit = self.limit_bytes;
         Err(dead_letters_full(format!("`{node}`: the dead letters of the job would exceed {limit} bytes")).hint(
@@ -54,7 +52,7 @@ impl LetterQuota {
 
 impl Default for LetterQuota {
     fn default() -> Self {
-        LetterQuota::new(u64::MAX, 0)
+        LetterQuota::new(u64::MAX, Arc::default())
     }
 }
 
@@ -186,7 +184,9 @@ mod tests {
     fn the_limit_is_shared_and_exceeding_it_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let (path, context) = (folder.path().join("letters"), context(folder.path()));
-        let quota = LetterQuota::new(30, 10);
+        let used = Arc::<Charge>::default();
+        used.set(10);
+        let quota = LetterQuota::new(30, used);
         let mut sinks: Vec<_> = (0..2).map(|_| open_letter_sink(&path, quota.clone(), &context).unwrap()).collect();
         sinks[0].write(&letter("123456789")).unwrap();
         sinks[1].write(&letter("123456789")).unwrap();

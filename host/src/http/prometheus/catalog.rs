@@ -15,6 +15,8 @@ pub struct MetricDescription {
     pub help: &'static str,
 }
 
+/// Labels of a namespace.
+const NAMESPACE: &[&str] = &["namespace"];
 /// Labels of a job.
 const JOB: &[&str] = &["namespace", "job_name"];
 /// Labels of a node of a job.
@@ -60,8 +62,6 @@ catalog! {
     ROLLED_BACK Counter "cofferdam_operator_turns_rolled_back_total" OPERATOR, "Turns that were rolled back because of a fault.";
     FAULTS Counter "cofferdam_operator_faults_total" &["namespace", "job_name", "operator", "code"], "Faults of the function, by their code.";
     LOG_LINES_DROPPED Counter "cofferdam_function_log_lines_dropped_total" OPERATOR, "Log lines of the function that were dropped because of its limits.";
-    STATE_BYTES Gauge "cofferdam_state_bytes" OPERATOR, "Size of the operator's state. RocksDB estimates it.";
-    STATE_ENTRIES Gauge "cofferdam_state_entries" OPERATOR, "Entries of the operator's state.";
     TURN_SECONDS Histogram "cofferdam_function_turn_seconds" OPERATOR, "Time of a turn of the function, with the commit of its effects.";
     TIMERS_REGISTERED Counter "cofferdam_operator_timers_registered_total" &["namespace", "job_name", "operator", "domain"], "Timers that were registered.";
     TIMERS_FIRED Counter "cofferdam_operator_timers_fired_total" &["namespace", "job_name", "operator", "domain"], "Timers that have fired.";
@@ -73,12 +73,14 @@ catalog! {
     ROCKSDB_COMPACTIONS Gauge "cofferdam_rocksdb_running_compactions" OPERATOR, "Compactions that run.";
     ROCKSDB_STALLS Counter "cofferdam_rocksdb_write_stalls_total" OPERATOR, "How often RocksDB has delayed or stopped writes.";
     ROCKSDB_CACHE_BYTES Gauge "cofferdam_rocksdb_write_back_cache_bytes" OPERATOR, "Bytes of the write-back caches in front of the databases.";
+    STATE_BYTES Gauge "cofferdam_state_bytes" OPERATOR, "Size of the operator's state. RocksDB estimates it.";
+    STATE_ENTRIES Gauge "cofferdam_state_entries" OPERATOR, "Entries of the operator's state.";
     CONNECTOR_HEALTH Gauge "cofferdam_connector_health" OPERATOR, "Whether a source or sink reaches its peers: 0 healthy, 1 degraded, 2 down.";
     PENDING_RECORDS Gauge "cofferdam_source_pending_records" OPERATOR, "Records or bytes that wait at the peer of a source or sink, if it is known.";
-    CHECKPOINTS Counter "cofferdam_checkpoints_total" &["namespace", "job_name", "kind", "result"], "Checkpoints and savepoints that have ended.";
-    CHECKPOINT_DURATION Histogram "cofferdam_checkpoint_duration_seconds" &["namespace", "job_name", "kind"], "Time from the trigger until the metadata was durable.";
     SINK_COMMITS Counter "cofferdam_sink_commits_total" &["namespace", "job_name", "operator", "result"], "Publications of a sink that have ended.";
     SINK_COMMIT Histogram "cofferdam_sink_commit_seconds" OPERATOR, "Time of completed publications of a sink.";
+    CHECKPOINTS Counter "cofferdam_checkpoints_total" &["namespace", "job_name", "kind", "result"], "Checkpoints and savepoints that have ended.";
+    CHECKPOINT_DURATION Histogram "cofferdam_checkpoint_duration_seconds" &["namespace", "job_name", "kind"], "Time from the trigger until the metadata was durable.";
     CHECKPOINT_PHASE Histogram "cofferdam_checkpoint_phase_seconds" &["namespace", "job_name", "phase"], "Longest time of a subtask in each phase of a completed checkpoint.";
     CHECKPOINTS_IN_PROGRESS Gauge "cofferdam_checkpoints_in_progress" JOB, "Checkpoints that have not ended.";
     CHECKPOINT_LAST_COMPLETED Gauge "cofferdam_checkpoint_last_completed_timestamp_seconds" JOB, "When the last completed checkpoint was triggered.";
@@ -87,11 +89,21 @@ catalog! {
     CHECKPOINT_UPLOADED Counter "cofferdam_checkpoint_uploaded_bytes_total" JOB, "Bytes that completed checkpoints have uploaded.";
     RESTARTS Counter "cofferdam_job_restarts_total" JOB, "Restarts after a failure since the job was submitted.";
     ATTEMPTS Counter "cofferdam_job_attempts_total" JOB, "Starts and restarts of the job and its regions since it was submitted.";
-    JOB_STATUS Gauge "cofferdam_job_status" &["namespace", "job_name", "status"], "1 for the status that the job has. An ended job has no series of the other statuses.";
-    JOBS Gauge "cofferdam_jobs" &["status"], "Number of jobs, by their status.";
     STATUS_SECONDS Counter "cofferdam_job_status_seconds_total" &["namespace", "job_name", "status"], "Time in each status that the job has had.";
     RESTORE Histogram "cofferdam_job_restore_seconds" &["namespace", "job_name", "from"], "Time from the start of an attempt until all subtasks had their state.";
     LAST_RESTORE Gauge "cofferdam_job_last_restore_timestamp_seconds" JOB, "When the last restore ended.";
+    JOB_STATUS Gauge "cofferdam_job_status" &["namespace", "job_name", "status"], "1 for the status that the job has. An ended job has no series of the other statuses.";
+    NAMESPACE_STATE Gauge "cofferdam_namespace_state_bytes" NAMESPACE, "Bytes of the running state of all jobs that count for the quota.";
+    NAMESPACE_LETTERS Gauge "cofferdam_namespace_dead_letter_bytes" NAMESPACE, "Bytes of the dead letters that are kept for all jobs.";
+    NAMESPACE_COMPONENTS Gauge "cofferdam_namespace_component_bytes" NAMESPACE, "Bytes of the uploaded components.";
+    NAMESPACE_LOG Counter "cofferdam_namespace_log_bytes_total" NAMESPACE, "Bytes of log lines that functions have written.";
+    NAMESPACE_QUOTA Gauge "cofferdam_namespace_quota_used_ratio" &["namespace", "quota"], "Used share of each quota that is set.";
+    JOBS Gauge "cofferdam_jobs" &["status"], "Number of jobs, by their status.";
+    STATE_MEMORY Gauge "cofferdam_rocksdb_shared_memory_bytes" &["part"], "Memory that all databases share. The block cache includes the memtables.";
+    STATE_MEMORY_LIMIT Gauge "cofferdam_rocksdb_memory_limit_bytes" &[], "Limit of the shared memory and the write-back caches.";
+    DATABASES Gauge "cofferdam_rocksdb_databases" &[], "Open databases.";
+    COMPILE Histogram "cofferdam_component_compile_seconds" &["result"], "Time of compilations of components.";
+    CODE_CACHE_HITS Counter "cofferdam_component_code_cache_hits_total" &[], "Components whose compiled code was loaded from the cache.";
     BUILD_INFO Gauge "cofferdam_build_info" &["version"], "1, with the version of the server.";
     HTTP_REQUESTS Counter "cofferdam_http_requests_total" &["route", "method", "status"], "Requests that were answered.";
     HTTP_SECONDS Histogram "cofferdam_http_request_seconds" &["route"], "Time until the head of the answer.";
@@ -100,11 +112,6 @@ catalog! {
     PROCESS_CPU Counter "process_cpu_seconds_total" &[], "Processor time of the server, without child processes.";
     PROCESS_MEMORY Gauge "process_resident_memory_bytes" &[], "Resident memory of the server.";
     PROCESS_FDS Gauge "process_open_fds" &[], "Open file descriptors.";
-    STATE_MEMORY Gauge "cofferdam_rocksdb_shared_memory_bytes" &["part"], "Memory that all databases share. The block cache includes the memtables.";
-    STATE_MEMORY_LIMIT Gauge "cofferdam_rocksdb_memory_limit_bytes" &[], "Limit of the shared memory and the write-back caches.";
-    DATABASES Gauge "cofferdam_rocksdb_databases" &[], "Open databases.";
-    COMPILE Histogram "cofferdam_component_compile_seconds" &["result"], "Time of compilations of components.";
-    CODE_CACHE_HITS Counter "cofferdam_component_code_cache_hits_total" &[], "Components whose compiled code was loaded from the cache.";
     PROCESS_MAX_FDS Gauge "process_max_fds" &[], "Limit of open file descriptors.";
     PROCESS_START Gauge "process_start_time_seconds" &[], "When the server began to listen.";
 }

@@ -2,11 +2,12 @@
 //!
 //! - `catalog` lists the metrics.
 //! - `exposition` collects the series of one scrape, within a limit, and writes them as text.
-//! - `job_samples`, `node_samples`, `user_samples`, `process_samples`, `request_totals` add the series.
+//! - `namespace_samples`, `job_samples`, `node_samples`, `user_samples`, `process_samples`, `request_totals` add the series.
 
 mod catalog;
 mod exposition;
 mod job_samples;
+mod namespace_samples;
 mod node_samples;
 mod process_samples;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub(super) async fn scrape(State(api): State<ApiState>, headers: HeaderMap) -> R
         requests.add_to(&mut scrape);
         process_samples::add_databases(&mut scrape, &database_memory());
         process_samples::add_compilations(&mut scrape, &host.compile_totals());
+        namespace_samples::add_quotas(&mut scrape, host.namespace(), &host.used_quotas());
         add_jobs(&mut scrape, host.namespace(), &host.monitored_jobs(), &host.job_counts());
         scrape.into_text(is_open_metrics).map_err(|error| internal(format!("cannot write the metrics: {error}")))
     });

@@ -121,10 +121,10 @@ fn is_from_its_storage(job: &JobHandle, environment: &JobEnvironment, theirs: Op
 
 /// Returns where the subtasks of an attempt keep letters, with the replays that are open.
 pub fn letter_options(job: &JobHandle, pipeline: &PipelineSpec) -> Result<LetterOptions> {
-    let used = job.letters().parts()?.iter().map(|part| part.bytes).sum();
+    job.charge_letters()?;
     let letters = LetterOptions {
         folder: Some(letters_folder(job)),
-        quota: LetterQuota::new(pipeline.dead_letters.limit_bytes, used),
+        quota: LetterQuota::new(pipeline.dead_letters.limit_bytes, job.letter_bytes.clone()),
         components: job.record().components,
         ..LetterOptions::default()
     };

@@ -79,7 +79,9 @@ pub fn discard_letters(job: &JobHandle, operator: Option<&str>) -> Result<u64> {
             removed_bytes += part.bytes;
         }
     }
-    job.command(RunningJobCommand::UpdateLetters { removed_bytes });
+    if !job.command(RunningJobCommand::UpdateLetters { removed_bytes }) {
+        job.letter_bytes.sub(removed_bytes);
+    }
     if discarded == 0 {
         return Err(error::dead_letter_not_found(format!("job `{}` has no letters to discard", record.name)));
     }

@@ -32,7 +32,7 @@ fn job(folder: &Path) -> JobHandle {
     let record: JobRecord = read_json(&fixture).unwrap();
     let record = JobRecord { pipeline_text: PIPELINE.into(), status: JobStatus::Running, ..record };
     fs::create_dir_all(folder.join("letters")).unwrap();
-    JobHandle::new(folder.to_owned(), record, crate::clock::SystemClock::shared())
+    JobHandle::new(folder.to_owned(), record, crate::clock::SystemClock::shared(), &Default::default())
 }
 
 fn write_part(job: &JobHandle, name: &str, letters: usize) {

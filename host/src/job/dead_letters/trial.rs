@@ -75,6 +75,7 @@ pub fn try_letters(
     let options = ExecutionOptions {
         health: Default::default(),
         log: Default::default(),
+        namespace_state: Default::default(),
         taps: Default::default(),
         job_id: record.id.clone(),
         paths: environment.paths(record.base_dir.clone()),

@@ -49,6 +49,8 @@ pub fn conclude(
         }
     };
     job.log.note(ended_at_ms, LogLevel::Info, None, &format!("job ended: {status:?}").to_lowercase());
+    // Letters that no complete checkpoint contains are gone.
+    job.recount_letters();
     fail_point!("job-end.store");
     let JobRecord { id, name, .. } = job.record();
     // A client that sees the end may remove the job's origin, so that the origin is released before the end is shown.

@@ -80,6 +80,7 @@ impl RegionStart<'_> {
             letters: self.letters.clone(),
             health: self.job.health.clone(),
             log: self.job.log.clone(),
+            namespace_state: self.environment.usage.state.clone(),
             taps: self.job.taps.clone(),
             faults: Some(self.job.faults.clone()),
             sinks: self.sinks.progress(),

@@ -127,6 +127,7 @@ fn is_permanent(failure: &JobFailure) -> bool {
             | "source-encoding"
             | "dead-letters-full"
             | "state-exceeded"
+            | "quota-exceeded"
             | "too-many-faults"
     )
 }

@@ -19,6 +19,7 @@ use crate::job::message::RunningJobCommand;
 use crate::job::quotas::check_quota;
 use crate::job::store::{JobRecord, create_dir, list_dir, read_json};
 use crate::job::view::{JobFailure, JobStatus};
+use crate::namespace_usage::NamespaceUsage;
 use crate::pipeline::PipelineSpec;
 
 /// The jobs of a host, running and ended, by id.
@@ -31,7 +32,7 @@ pub struct JobRegistry {
 impl JobRegistry {
     /// Reads the jobs of a data folder. Starts none of them.
     pub fn open(jobs_dir: &Path, environment: Arc<JobEnvironment>) -> Result<JobRegistry> {
-        let jobs = read_jobs(jobs_dir, &environment.clock)?;
+        let jobs = read_jobs(jobs_dir, &environment.clock, &environment.usage)?;
         // Registered before any job runs: a running job could remove what another one has yet to restore.
         for record in jobs.values().map(|job| job.record()).filter(|record| record.may_run() && !record.has_checkpoint)
         {
@@ -95,6 +96,8 @@ impl JobRegistry {
         check_name_free(&jobs, &record.name)?;
         let running = jobs.values().filter(|job| !job.status().is_final()).count() as u64;
         check_quota(self.environment.quotas.jobs, running, 1, "jobs")?;
+        self.environment.usage.state.check()?;
+        self.environment.usage.letters.check()?;
         record.components.values().try_for_each(|sha256| self.environment.components.find(sha256).map(drop))?;
         fail_point!("job.create", error::data_dir_failed);
         create_dir(&job.dir)?;
@@ -180,7 +183,7 @@ impl JobRegistry {
 }
 
 /// Reads the records of a data folder. Jobs that have not ended are suspended until they are resumed. A damaged record is logged and skipped, so that the other jobs run.
-fn read_jobs(jobs_dir: &Path, clock: &SharedClock) -> Result<BTreeMap<String, Arc<JobHandle>>> {
+fn read_jobs(jobs_dir: &Path, clock: &SharedClock, usage: &NamespaceUsage) -> Result<BTreeMap<String, Arc<JobHandle>>> {
     let mut jobs = BTreeMap::new();
     for dir in list_dir(jobs_dir)? {
         let path = dir.join("job.json");
@@ -192,7 +195,7 @@ fn read_jobs(jobs_dir: &Path, clock: &SharedClock) -> Result<BTreeMap<String, Ar
         match read_json::<JobRecord>(&path) {
             Ok(mut record) => {
                 record.status.advance(JobStatus::Suspended);
-                jobs.insert(record.id.clone(), Arc::new(JobHandle::new(dir, record, clock.clone())));
+                jobs.insert(record.id.clone(), Arc::new(JobHandle::new(dir, record, clock.clone(), usage)));
             }
             Err(error) => tracing::error!("skipping a job whose record cannot be read: {error}"),
         }

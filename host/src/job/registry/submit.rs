@@ -107,7 +107,8 @@ fn check_and_start(
     // A job whose first start waits for a peer shows the health of its sources and sinks.
     let nodes = spec.nodes.len();
     metrics_view::record_node_stats(&mut record, &spec, &vec![NodeStats::default(); nodes], &vec![0; nodes]);
-    let job = Arc::new(JobHandle::new(jobs_dir.join(&record.id), record, environment.clock.clone()));
+    let job =
+        Arc::new(JobHandle::new(jobs_dir.join(&record.id), record, environment.clock.clone(), &environment.usage));
     span.set_text(JOB_ID, &job.record().id);
     span.within("start", || registry.add(&job, spec, location))?;
     let record = job.record();

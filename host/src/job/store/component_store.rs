@@ -144,6 +144,12 @@ impl ComponentStore {
         self.known.lock().contains_key(sha256)
     }
 
+    /// Returns the number of components and their bytes.
+    pub fn used(&self) -> (u64, u64) {
+        let known = self.known.lock();
+        (known.len() as u64, known.values().map(|view| view.bytes).sum())
+    }
+
     /// Ends compilations in progress and refuses further ones.
     pub fn stop_compiling(&self) {
         self.sandbox.stop_compiling();

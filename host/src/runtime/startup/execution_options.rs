@@ -14,6 +14,7 @@ use crate::connector::{HealthBoard, LetterQuota, SinkProgress};
 use crate::fault_groups::FaultRecorder;
 use crate::job_log::JobLog;
 use crate::model::Interrupt;
+use crate::namespace_usage::ByteAccount;
 use crate::permits::JobShare;
 use crate::runtime::injected_failures::InjectedFailures;
 use crate::runtime::plan::regions::Region;
@@ -58,6 +59,8 @@ pub struct ExecutionOptions {
     pub health: HealthBoard,
     /// The log of the job.
     pub log: Arc<JobLog>,
+    /// The state of all jobs of the namespace.
+    pub namespace_state: ByteAccount,
     /// The taps of the job.
     pub taps: Arc<JobTaps>,
     /// Records the faults of functions. `None` for a trial.

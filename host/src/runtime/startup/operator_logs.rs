@@ -15,14 +15,15 @@ const LOGGING_FUNCTIONS: u64 = 10;
 
 /// Creates the log of each operator, and the limits that all its subtasks share.
 pub(crate) fn operator_logs(plan: &ExecutionPlan, options: &ExecutionOptions) -> BTreeMap<String, Arc<OperatorLog>> {
-    let ExecutionOptions { clock, log, paths, .. } = options;
+    let ExecutionOptions { clock, log, paths, namespace_state, .. } = options;
     let rate = line_rate(plan);
     let mut logs = BTreeMap::new();
     for node in &plan.pipeline.nodes {
         let NodeKind::Operator(operator) = &node.kind else { continue };
         let function = plan.functions.get(&node.id).map_or("", |function| &function.description.name);
         let log = log.open_node(&node.id, operator.log_level, rate, paths.policy.secrets());
-        let limits = Arc::new(SharedLimits::new(&node.id, &operator.limits, log, clock.clone()));
+        let limits = SharedLimits::new(&node.id, &operator.limits, log, clock.clone());
+        let limits = Arc::new(limits.with_namespace_state(namespace_state));
         let log = OperatorLog::new(&plan.pipeline.name, &node.id, function, limits, clock.clone());
         logs.insert(node.id.clone(), Arc::new(log));
     }
