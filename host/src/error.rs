@@ -12,6 +12,8 @@ use crate::escape::one_line;
 pub enum ErrorKind {
     /// The input is invalid, and will be rejected again.
     Invalid,
+    /// The operator of the host, or the role of the caller, does not allow it. It will be rejected until that changes.
+    Denied,
     /// The input is larger than a limit allows.
     TooLarge,
     /// A named object does not exist.
@@ -108,7 +110,7 @@ codes! {
     checkpoint_corrupt = "checkpoint-corrupt", Corrupt;
     checkpoint_none_usable = "checkpoint-none-usable", Corrupt;
     restore_hung = "restore-hung", Corrupt;
-    native_denied = "native-denied", Invalid;
+    native_denied = "native-denied", Denied;
     checkpoint_mismatch = "checkpoint-mismatch", Conflict;
     state_migration_failed = "state-migration-failed", Conflict;
     checkpoint_timeout = "checkpoint-timeout", Environment;
@@ -141,10 +143,10 @@ codes! {
     state_exceeded = "state-exceeded", Environment;
     too_many_faults = "too-many-faults", Environment;
     limit_refused = "limit-refused", Invalid;
-    path_denied = "path-denied", Invalid;
-    address_denied = "address-denied", Invalid;
+    path_denied = "path-denied", Denied;
+    address_denied = "address-denied", Denied;
     secret_missing = "secret-missing", Invalid;
-    secret_denied = "secret-denied", Invalid;
+    secret_denied = "secret-denied", Denied;
     grant_missing = "grant-missing", Invalid;
     stdout_closed = "stdout-closed", Environment;
     sandbox_unavailable = "sandbox-unavailable", Environment;
@@ -157,7 +159,7 @@ codes! {
     token_missing = "token-missing", Invalid;
     token_invalid = "token-invalid", Invalid;
     token_not_found = "token-not-found", NotFound;
-    role_insufficient = "role-insufficient", Invalid;
+    role_insufficient = "role-insufficient", Denied;
     too_many_attempts = "too-many-attempts", Environment;
     namespace_not_found = "namespace-not-found", NotFound;
     quota_exceeded = "quota-exceeded", Environment;

@@ -65,6 +65,7 @@ impl ProblemBody {
 pub fn status_of(kind: ErrorKind) -> u16 {
     match kind {
         ErrorKind::Invalid => 400,
+        ErrorKind::Denied => 403,
         ErrorKind::TooLarge => 413,
         ErrorKind::NotFound => 404,
         ErrorKind::Conflict => 409,

@@ -67,6 +67,8 @@ fn post(path: &str, headers: &str, body: &str) -> String {
 }
 
 const TOML: &str = "content-type: application/toml\r\n";
+const PIPELINE: &str =
+    "name = \"x\"\n[source.in]\nconnector = \"generator\"\n[sink.out]\ninput = \"in\"\nconnector = \"blackhole\"\n";
 
 fn hosts_and_headers() -> Vec<Attempt> {
     let health = |head: &str| format!("GET /v1/health HTTP/1.1\r\n{head}connection: close\r\n\r\n");
@@ -232,13 +234,13 @@ fn paths_and_parameters() -> Vec<Attempt> {
         attempt(
             "savepoint elsewhere",
             "DELETE /v1/savepoints?location=/etc HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-            &[400],
+            &[403],
             "path-denied",
         ),
         attempt(
             "savepoint in a foreign bucket",
             "DELETE /v1/savepoints?location=s3://other/x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-            &[400],
+            &[403],
             "address-denied",
         ),
         attempt(
@@ -247,6 +249,8 @@ fn paths_and_parameters() -> Vec<Attempt> {
             &[400],
             invalid,
         ),
+        attempt("relative origin", post("/v1/jobs?from=x", TOML, "x"), &[400], invalid),
+        attempt("origin elsewhere", post("/v1/jobs?from=/etc", TOML, PIPELINE), &[403], "path-denied"),
         attempt("deep options", post("/v1/jobs/x/stop", "", &deep), &[400], invalid),
         attempt("large options", post("/v1/jobs/x/stop", "", &"x".repeat(1 << 20)), &[413], "request-too-large"),
         attempt(

@@ -318,7 +318,7 @@ fn native_savepoints_of_others_need_permission_and_a_manipulated_one_ends_in_its
     let text = pipeline(&closed.inside(), "rocksdb");
     let answer =
         closed.api().post(&format!("/v1/jobs?from={}", good.display()), "application/toml", text.as_bytes()).unwrap();
-    assert_eq!((answer.status, answer.code()), (400, "native-denied"), "{}", answer.body);
+    assert_eq!((answer.status, answer.code()), (403, "native-denied"), "{}", answer.body);
     assert!(answer.body["hint"].as_str().unwrap().contains("--allow-native-savepoints"), "{}", answer.body);
     drop(closed);
 

@@ -256,7 +256,7 @@ fn an_output_folder_that_cannot_be_written() {
     push_misbehaving(&server.api);
     fs::write(dir.join("a-file"), "").unwrap();
     // Below a file, and in a file system of the kernel.
-    for (folder, refusal) in [("a-file/out", (503, "sink-unwritable")), ("/proc/out", (400, "path-denied"))] {
+    for (folder, refusal) in [("a-file/out", (503, "sink-unwritable")), ("/proc/out", (403, "path-denied"))] {
         let change = ("path = \"out\"", format!("path = \"{folder}\""));
         refuse_pipeline(&server.api, &dir, (change.0, &change.1), refusal, folder, 0);
     }

@@ -1,8 +1,10 @@
 """What schemathesis sends in `cargo xtask api`, where the OpenAPI description of the server cannot say it."""
 
+import hashlib
 import itertools
 import os
 import pathlib
+import re
 
 import requests
 import schemathesis
@@ -31,7 +33,20 @@ component = pathlib.Path(os.environ["COFFERDAM_API_COMPONENT"]).read_bytes()
 schemathesis.openapi.media_type("application/toml", pipelines)
 schemathesis.openapi.media_type("application/wasm", st.just(component))
 
-# 2. Each request comes from a loopback address of its own. The server limits the wrong tokens of an address, and answers 429 beyond it. The check
+# 2. The digest of an upload is that of its body. The description can only say that it has 64 digits.
+
+
+def send(session, request, **options):
+    digest, body = request.headers.get("x-content-sha256"), request.body
+    if isinstance(digest, str) and re.fullmatch("[0-9A-Fa-f]{64}", digest) and isinstance(body, bytes):
+        request.headers["x-content-sha256"] = hashlib.sha256(body).hexdigest()
+    return send_request(session, request, **options)
+
+
+send_request = requests.Session.send
+requests.Session.send = send
+
+# 3. Each request comes from a loopback address of its own. The server limits the wrong tokens of an address, and answers 429 beyond it. The check
 #    `ignored_auth` sends many wrong tokens, and wants to see that each of them is refused as wrong.
 
 numbers = itertools.count(1)

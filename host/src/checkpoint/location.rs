@@ -35,9 +35,11 @@ impl StorageLocation {
     pub fn parse(text: &str, base_dir: &Path) -> Result<StorageLocation, String> {
         let Some(rest) = text.strip_prefix(S3) else {
             return match text.split_once("://") {
-                Some((scheme, _)) => Err(format!("`{text}`: {scheme}:// is not supported; use a path or s3://")),
-                None if text.is_empty() => Err("the path is empty".to_owned()),
-                None => Ok(StorageLocation::Folder(base_dir.join(text))),
+                Some((scheme, _)) if !scheme.contains('/') => {
+                    Err(format!("`{text}`: {scheme}:// is not supported; use a path or s3://"))
+                }
+                _ if text.is_empty() => Err("the path is empty".to_owned()),
+                _ => Ok(StorageLocation::Folder(base_dir.join(text))),
             };
         };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -135,6 +137,7 @@ mod tests {
         for (text, written) in [
             ("state", "/base/state"),
             ("/state/here", "/state/here"),
+            ("/state/s3://here", "/state/s3://here"),
             ("s3://bucket", "s3://bucket"),
             ("s3://bucket/", "s3://bucket"),
             ("s3://bucket/a/b/", "s3://bucket/a/b"),

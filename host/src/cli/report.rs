@@ -35,7 +35,7 @@ pub fn report(error: Error, json: bool) -> ExitCode {
 fn exit_code(error: &Error) -> u8 {
     match error.kind {
         _ if error.code == "job-failed" => EXIT_JOB_FAILED,
-        ErrorKind::Invalid | ErrorKind::TooLarge => EXIT_INVALID,
+        ErrorKind::Invalid | ErrorKind::Denied | ErrorKind::TooLarge => EXIT_INVALID,
         ErrorKind::NotFound => EXIT_NOT_FOUND,
         ErrorKind::Conflict => EXIT_CONFLICT,
         ErrorKind::Environment => EXIT_ENVIRONMENT,

@@ -1,6 +1,9 @@
 //! The OpenAPI description says which requests are well formed: public routes ask for no token, and numbers and choices have their bounds.
 
 use axum::body::Body;
+use regex_automata::Input;
+use regex_automata::dfa::Automaton;
+use regex_automata::dfa::dense::DFA;
 use serde_json::Value;
 
 use super::route_roles::{ROUTE_ROLES, RouteAccess};
@@ -56,6 +59,15 @@ async fn every_operation_has_an_id_of_its_own() {
 }
 
 #[tokio::test]
+async fn no_parameter_may_be_null() {
+    let found = parameters(&description(&TestServer::new()).await);
+    assert!(found.len() > 50, "{}", found.len());
+    for (operation, parameter) in found {
+        assert!(!parameter["schema"].to_string().contains("null"), "{operation}: {parameter}");
+    }
+}
+
+#[tokio::test]
 async fn every_number_in_a_request_has_bounds() {
     let description = description(&TestServer::new()).await;
     let mut numbers = 0;
@@ -105,5 +117,46 @@ async fn bounds_of_the_description_are_those_of_the_server() {
         assert_eq!(status("POST", "/v1/tokens", &body).await, expected, "{name}");
     }
     assert_eq!(status("POST", "/v1/tokens", r#"{"role":"read","expires_at_ms":9223372036854775808}"#).await, 400);
-    assert_eq!(status("DELETE", "/v1/savepoints?location=", "").await, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pattern_of_locations_is_what_the_server_accepts() {
+    let server = TestServer::new();
+    let found = parameters(&description(&server).await);
+    let pattern = |name: &str| {
+        let (_, parameter) = found.iter().find(|(_, parameter)| parameter["name"] == name).unwrap();
+        DFA::new(parameter["schema"]["pattern"].as_str().unwrap()).unwrap()
+    };
+    let patterns = [pattern("location"), pattern("from")];
+    let pipeline =
+        "name = \"x\"\n[source.in]\nconnector = \"generator\"\n[sink.out]\ninput = \"in\"\nconnector = \"blackhole\"\n";
+    for (location, accepted) in [
+        ("", false),
+        ("x", false),
+        ("s3://", false),
+        ("s3:///x", false),
+        ("s3://bucket//x", false),
+        ("s3://bucket/../x", false),
+        ("s3://bucket/x/..", false),
+        ("gs://bucket", false),
+        ("/", true),
+        ("/x://y", true),
+        ("s3://bucket", true),
+        ("s3://bucket/", true),
+        ("s3://bucket/..x/.y/z../", true),
+        ("s3://B_1/x", true),
+    ] {
+        for pattern in &patterns {
+            let matches = pattern.try_search_fwd(&Input::new(location)).unwrap().is_some();
+            assert_eq!(matches, accepted, "{location}");
+        }
+        let remove = request("DELETE", &format!("/v1/savepoints?location={location}"));
+        let submit = request("POST", &format!("/v1/jobs?from={location}")).header("content-type", "application/toml");
+        for request in [remove.body(Body::empty()).unwrap(), submit.body(Body::from(pipeline)).unwrap()] {
+            let response = server.send(request).await;
+            let status = response.status().as_u16();
+            let problem = json(response).await;
+            assert_eq!(status, if accepted { 403 } else { 400 }, "{location}: {problem}");
+        }
+    }
 }

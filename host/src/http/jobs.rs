@@ -48,6 +48,7 @@ pub(super) struct SubmitQuery {
     /// Folder of a savepoint or checkpoint to start from: an absolute path on the server's machine, or
     /// `s3://bucket/folder`.
     #[serde(alias = "from_savepoint")]
+    #[param(pattern = "^(/|s3://[^/]+(/([^/.]|[.][^/.]|[.]{2}[^/])[^/]*)*/?$)")]
     from: Option<String>,
     /// The job owns `from`: it may build on its files, and removes it once it has a checkpoint of its own. Otherwise
     /// `from` is not changed.
@@ -82,7 +83,7 @@ pub(super) struct SubmitQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct LocationQuery {
     /// Folder of the savepoint: an absolute path on the server's machine, or `s3://bucket/folder`.
-    #[param(pattern = "^(/|s3://[a-z0-9.-]+$|s3://[a-z0-9.-]+/[A-Za-z0-9_-])")]
+    #[param(pattern = "^(/|s3://[^/]+(/([^/.]|[.][^/.]|[.]{2}[^/])[^/]*)*/?$)")]
     location: String,
 }
 
@@ -148,6 +149,7 @@ pub(super) async fn submit(
     if query.base_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
         return Err(request_invalid("base_dir must be an absolute path").into());
     }
+    query.from.as_deref().map_or(Ok(()), |from| check_location("from", from))?;
     if query.file_name.chars().count() > FILE_NAME_CHARS_MAX {
         return Err(request_invalid(format!("file_name is longer than {FILE_NAME_CHARS_MAX} characters")).into());
     }
@@ -162,6 +164,14 @@ pub(super) async fn submit(
     let submission = query.into_submission(pipeline_text);
     let job = blocking(&api, WorkKind::Submit, move |host| host.submit(submission)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/jobs/{}", job.summary.id))], Json(job)))
+}
+
+/// Checks the start of a location. Error: `request-invalid`.
+fn check_location(parameter: &str, location: &str) -> Result<()> {
+    match location.starts_with('/') || location.starts_with("s3://") {
+        true => Ok(()),
+        false => Err(request_invalid(format!("{parameter} must be an absolute path, or s3://bucket/folder"))),
+    }
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
@@ -273,9 +283,7 @@ pub(super) async fn remove_savepoint(
     query: Result<Query<LocationQuery>, QueryRejection>,
 ) -> Result<StatusCode, Problem> {
     let LocationQuery { location } = query_of(query)?;
-    if !location.contains("://") && !std::path::Path::new(&location).is_absolute() {
-        return Err(request_invalid("location must be an absolute path, or s3://bucket/folder").into());
-    }
+    check_location("location", &location)?;
     blocking(&api, WorkKind::Storage, move |host| host.remove_savepoint(&location)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,9 @@
 //! What the OpenAPI description says beyond the routes: the kind of token, and the errors.
 
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, OpenApi as OpenApiDocument, PathItem};
+use utoipa::openapi::{Components, OpenApi as OpenApiDocument, PathItem, RefOr, Schema};
 use utoipa::{Modify, OpenApi};
 
 use crate::problem_body::{ProblemBody, ProblemLocation};
@@ -30,6 +32,25 @@ impl Modify for TokenSecurity {
         openapi.components.get_or_insert_with(Components::default).add_security_scheme(SCHEME, scheme);
         openapi.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SCHEME, [])]);
     }
+}
+
+/// Removes `null` from the types of parameters. A parameter that is not required can be absent, but no text is `null`.
+pub(super) fn without_null_parameters(mut openapi: OpenApiDocument) -> OpenApiDocument {
+    for PathItem { get, put, post, delete, .. } in openapi.paths.paths.values_mut() {
+        let operations = [get, put, post, delete].into_iter().flatten();
+        for parameter in operations.filter_map(|operation| operation.parameters.as_mut()).flatten() {
+            let RefOr::T(Parameter { schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter else {
+                continue;
+            };
+            if let SchemaType::Array(types) = &mut schema.schema_type {
+                types.retain(|one| *one != Type::Null);
+                if let [only] = types.as_slice() {
+                    schema.schema_type = SchemaType::Type(only.clone());
+                }
+            }
+        }
+    }
+    openapi
 }
 
 /// Puts the tag of each operation in front of its id, such as `jobs-list`. The functions of two modules may have equal names.

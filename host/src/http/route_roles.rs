@@ -114,10 +114,8 @@ fn check(routes: &[RouteRole], route: Option<&str>, request: &mut Request) -> Re
             Ok(())
         }
         (Some(RouteAccess::Role(role)), _) => {
-            let error =
-                role_insufficient(format!("this request needs the role {role}, and the token has {}", caller.role))
-                    .hint("ask the operator of the server for another token");
-            Err(Problem::with_status(error, StatusCode::FORBIDDEN))
+            let message = format!("this request needs the role {role}, and the token has {}", caller.role);
+            Err(role_insufficient(message).hint("ask the operator of the server for another token").into())
         }
         (Some(RouteAccess::Public), _) | (None, None) => Ok(()),
         (None, Some(route)) => Err(without_entry(routes, route, request)),
@@ -128,8 +126,7 @@ fn check(routes: &[RouteRole], route: Option<&str>, request: &mut Request) -> Re
 fn without_entry(routes: &[RouteRole], route: &str, request: &Request) -> Problem {
     let methods: Vec<&str> = routes.iter().filter(|(_, path, _)| *path == route).map(|(of, ..)| of.as_str()).collect();
     if methods.is_empty() {
-        let error = role_insufficient("no role may use this route");
-        return Problem::with_status(error, StatusCode::FORBIDDEN);
+        return role_insufficient("no role may use this route").into();
     }
     let message = format!("{} does not support the method {}", request.uri().path(), request.method());
     let allow = methods.join(",").replace("GET", "GET,HEAD");

@@ -24,7 +24,7 @@ use super::api::{ApiState, ServerAccess};
 use super::authentication::{self, Authentication, CallerChecks, RequestNamespace, no_namespace};
 use super::body::{self, BodyTimeouts};
 use super::lanes::Lanes;
-use super::openapi::{ApiDescription, with_unique_operations};
+use super::openapi::{ApiDescription, with_unique_operations, without_null_parameters};
 use super::problem::Problem;
 use super::prometheus::request_totals::{RequestTotals, count_request};
 use super::route_roles::{ROUTE_ROLES, RouteRole, check_role};
@@ -156,7 +156,7 @@ fn api_routes() -> (Router<ApiState>, String) {
         .routes(routes!(tokens::audit))
         .routes(routes!(tokens::caller))
         .split_for_parts();
-    let openapi = with_unique_operations(openapi).to_json().unwrap_or_else(|error| {
+    let openapi = without_null_parameters(with_unique_operations(openapi)).to_json().unwrap_or_else(|error| {
         tracing::error!(%error, "cannot serialize the OpenAPI description");
         "{}".to_string()
     });

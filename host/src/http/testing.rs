@@ -16,6 +16,7 @@ use super::body::{BodyTimeouts, read_body};
 use super::route_roles::{ROUTE_ROLES, RouteRole};
 use super::router::{ApiOptions, router_with};
 use super::server_phase::ServerPhase;
+use crate::access::{AccessPolicy, AllowList};
 use crate::auth::{AuditLog, NewToken, Role, TokenFile, TokenStore};
 use crate::clock::SystemClock;
 use crate::job::{HostOptions, Namespaces, QuotaList};
@@ -68,6 +69,7 @@ impl TestServer {
         let options = HostOptions {
             clock: clock.clone(),
             component_bytes_max: COMPONENT_BYTES_MAX,
+            policy: AccessPolicy::restricted(AllowList::default()).unwrap(),
             ..HostOptions::new(dir.path(), tokio::runtime::Handle::current())
         };
         let namespaces = Arc::new(Namespaces::open(options, QuotaList::default()).unwrap());

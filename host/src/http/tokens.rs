@@ -88,8 +88,7 @@ pub(super) async fn create(
     let expires_at_ms = expires_at_ms.map(ApiNumber::get).map(u64::cast_signed);
     let scope = namespace.map_or(Ok(caller.scope.clone()), |namespace| namespace.parse::<NamespaceScope>())?;
     if !caller.scope.covers(&scope) || role > caller.role {
-        let error = role_insufficient("a token cannot be given more than its creator has");
-        return Err(Problem::with_status(error, StatusCode::FORBIDDEN));
+        return Err(role_insufficient("a token cannot be given more than its creator has").into());
     }
     let access = api.access.clone();
     let new = NewToken { name, role, scope, expires_at_ms };

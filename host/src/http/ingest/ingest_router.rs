@@ -224,11 +224,9 @@ impl SenderToken {
                 Err(Problem::with_status(error, StatusCode::UNAUTHORIZED).header(header::WWW_AUTHENTICATE, "Bearer"))
             }
             Ok(caller) if caller.role >= Role::Submit && caller.scope.contains(&self.namespace) => Ok(()),
-            Ok(_) => {
-                let error = role_insufficient("the token may not send records to this namespace")
-                    .hint("use a token of the role `submit` for it");
-                Err(Problem::with_status(error, StatusCode::FORBIDDEN))
-            }
+            Ok(_) => Err(role_insufficient("the token may not send records to this namespace")
+                .hint("use a token of the role `submit` for it")
+                .into()),
         }
     }
 }
