@@ -5,18 +5,22 @@
 use std::io;
 use std::path::Path;
 
-use super::{print, vendored_sdk};
+use super::{print, schema, vendored_sdk};
 use crate::error::{Result, data_dir_failed, project_exists, request_invalid};
 
 /// Paths and contents of the files, besides the sources of the SDK. `{{name}}` is replaced.
 const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.template")),
     ("src/lib.rs", include_str!("template/lib.rs.template")),
-    ("pipeline.toml", include_str!("template/pipeline.toml.template")),
+    (PIPELINE, include_str!("template/pipeline.toml.template")),
     ("sales.csv", include_str!("template/sales.csv")),
     ("README.md", include_str!("template/README.md.template")),
     (".gitignore", "/target\n/cofferdam-data\n"),
 ];
+
+const PIPELINE: &str = "pipeline.toml";
+/// The JSON Schema of the pipeline file, which the first line of the pipeline file names for editors.
+const SCHEMA: &str = "pipeline.schema.json";
 
 /// Creates a project in the new folder `name`. Errors: `project-exists`, `request-invalid`, `data-dir-failed`.
 pub fn create_project(name: &str) -> Result<()> {
@@ -34,18 +38,19 @@ fn create_in(parent: &Path, name: &str) -> Result<()> {
         return Err(project_exists(format!("{} already exists", folder.display())).hint("choose another name"));
     }
     let failed = |error: io::Error| data_dir_failed(format!("cannot write the project {}: {error}", folder.display()));
-    let sdk = vendored_sdk::files()?;
-    write_files(&folder, name, &sdk).map_err(|error| {
+    let (sdk, schema) = (vendored_sdk::files()?, schema::schema_text()?);
+    write_files(&folder, name, &sdk, &schema).map_err(|error| {
         // The folder did not exist before, so nothing else is removed.
         let _ = std::fs::remove_dir_all(&folder);
         failed(error)
     })
 }
 
-fn write_files(folder: &Path, name: &str, sdk: &[(&str, String)]) -> io::Result<()> {
+fn write_files(folder: &Path, name: &str, sdk: &[(&str, String)], schema: &str) -> io::Result<()> {
     for (path, template) in FILES {
         write_file(&folder.join(path), &template.replace("{{name}}", name))?;
     }
+    write_file(&folder.join(SCHEMA), schema)?;
     let sources = folder.join(vendored_sdk::FOLDER);
     sdk.iter().try_for_each(|(path, text)| write_file(&sources.join(path), text))
 }
@@ -77,17 +82,19 @@ mod tests {
     use crate::pipeline::PipelineSpec;
 
     #[test]
-    fn the_pipeline_file_of_a_new_project_is_valid() {
+    fn the_pipeline_file_of_a_new_project_is_valid_and_names_its_schema() {
         let parent = tempfile::tempdir().unwrap();
         create_in(parent.path(), "word-count").unwrap();
         let read = |file: &str| std::fs::read_to_string(parent.path().join("word-count").join(file)).unwrap();
-        let pipeline = PipelineSpec::parse(&read("pipeline.toml"), "pipeline.toml").unwrap();
+        let pipeline = PipelineSpec::parse(&read(PIPELINE), PIPELINE).unwrap();
         assert_eq!(pipeline.name, "word-count");
         let cargo: toml_edit::DocumentMut = read("Cargo.toml").parse().unwrap();
         assert_eq!(cargo["package"]["name"].as_str(), Some("word-count"));
         let sdk = cargo["dependencies"]["cofferdam-sdk"]["path"].as_str().unwrap();
         assert!(sdk.starts_with(vendored_sdk::FOLDER) && read(&format!("{sdk}/Cargo.toml")).contains("cofferdam-sdk"));
         assert_eq!(cargo["workspace"]["exclude"][0].as_str(), Some("vendor"));
+        let schema = read(PIPELINE).lines().next().and_then(|line| line.strip_prefix("#:schema ./")).map(read).unwrap();
+        assert_eq!(schema, schema::schema_text().unwrap());
         for (file, _) in FILES {
             assert!(!read(file).contains("{{"), "{file}");
         }

@@ -72,9 +72,14 @@ pub fn dead_letters(letters: &[DeadLetterSummary]) {
 
 /// Prints a value as indented JSON.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| internal(format!("cannot write JSON: {error}")))?;
-    let _ = writeln!(std::io::stdout().lock(), "{}", escape::json(&text));
+    let _ = std::io::stdout().lock().write_all(indented_json(value)?.as_bytes());
     Ok(())
+}
+
+/// Returns a value as indented JSON that ends with a line break.
+pub fn indented_json(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| internal(format!("cannot write JSON: {error}")))?;
+    Ok(format!("{}\n", escape::json(&text)))
 }
 
 /// Returns a value as JSON on one line.

@@ -9,3 +9,8 @@ use crate::pipeline::json_schema;
 pub fn print_schema() -> Result<()> {
     print::json(&json_schema(CONNECTORS))
 }
+
+/// Returns the schema as it is printed.
+pub fn schema_text() -> Result<String> {
+    print::indented_json(&json_schema(CONNECTORS))
+}
