@@ -8,9 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use cofferdam::auth::{AuditLog, TokenFile, TokenStore};
-use cofferdam::cli::{self, Cli, CliCommand, ServeArgs};
+use cofferdam::cli::{self, CliCommand, ServeArgs};
 use cofferdam::clock::{SharedClock, SystemClock};
 use cofferdam::error::{Error, Result, data_dir_failed, internal, listen_insecure, request_invalid};
 use cofferdam::http::{self, AllowedHosts, ApiOptions, HttpListener, ServerPhase, TlsIdentity};
@@ -34,7 +33,7 @@ const JOBS_TIME: Duration = Duration::from_secs(50);
 const REQUESTS_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse_arguments();
     let json = cli.json;
     std::panic::set_hook(Box::new(report_panic));
     allocator::return_large_blocks();

@@ -1,4 +1,4 @@
-//! Exit codes, errors as problem documents, and what `doctor` finds.
+//! Exit codes, errors as problem documents, variables, and what `doctor` finds.
 
 use std::fs;
 use std::path::Path;
@@ -125,4 +125,26 @@ fn colors_are_off_with_no_color_and_can_be_forced() {
     assert!(!log(&[]), "a pipe is no terminal");
     assert!(log(&[("CLICOLOR_FORCE", "1")]));
     assert!(!log(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let (server, dir) = Server::start_fresh("empty-variables").unwrap();
+    fs::create_dir(dir.join("cofferdam")).unwrap();
+    let profile = format!("[profile.default]\nserver = \"{}\"\n", server.api.base());
+    fs::write(dir.join("cofferdam/config.toml"), profile).unwrap();
+    let command = |variables: &[String]| {
+        let mut command = Command::new(Checkout::current().cofferdam());
+        command.envs(variables.iter().map(|name| (name, ""))).env("XDG_CONFIG_HOME", &dir).current_dir(&dir);
+        command
+    };
+    let help = command(&[]).arg("--help").output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    // `[env: NAME=]`
+    let mut variables: Vec<String> =
+        help.split("[env: ").skip(1).map(|rest| rest[..rest.find('=').unwrap()].to_owned()).collect();
+    assert!(variables.len() >= 6 && variables.contains(&"COFFERDAM_SERVER".to_owned()), "{variables:?}");
+    variables.extend(["COFFERDAM_TOKEN", "COFFERDAM_LOG"].map(str::to_owned));
+    let output = command(&variables).arg("jobs").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

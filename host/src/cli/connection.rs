@@ -15,6 +15,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
 use super::access_arguments::ConnectionArgs;
+use super::variables::variable;
 use crate::error::{Error, Result, connection_invalid};
 use crate::stdio;
 
@@ -68,7 +69,7 @@ struct ConnectionProfile {
 impl ConnectionSettings {
     /// Collects the settings of a command. Error: `connection-invalid`.
     pub fn of(args: &ConnectionArgs) -> Result<ConnectionSettings> {
-        let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        let token = variable(TOKEN_VARIABLE);
         ConnectionSettings::from_parts(args, token, config_file().as_deref())
     }
 

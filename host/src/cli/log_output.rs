@@ -9,6 +9,7 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
+use super::variables::variable;
 use crate::clock::SystemClock;
 use crate::job_log::set_default_level;
 use crate::model::LogLevel;
@@ -37,15 +38,15 @@ pub fn start_log(default: &str, format: LogFormat) {
         LogFormat::Text => LogWriter::new(),
         LogFormat::Json => LogWriter::json(SystemClock::shared()),
     };
-    let directives = match std::env::var(VARIABLE) {
-        Ok(directives) => match EnvFilter::try_new(&directives) {
+    let directives = match variable(VARIABLE) {
+        Some(directives) => match EnvFilter::try_new(&directives) {
             Ok(_) => directives,
             Err(error) => {
                 stdio::tell(format_args!("warning: {VARIABLE} is invalid ({error}); logging `{default}`"));
                 default.to_owned()
             }
         },
-        Err(_) => default.to_owned(),
+        None => default.to_owned(),
     };
     set_default_level(guest_level(&directives));
     let selected = EnvFilter::new(&directives);

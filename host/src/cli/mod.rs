@@ -6,6 +6,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `arguments`, `access_arguments`, `observe_arguments`, `execute` | the commands with their help texts, and their dispatch |
+//! | `variables` | parses the arguments of the process and variables of the environment |
 //! | `new`, `vendored_sdk`, `build`, `toolchain` | create and compile a function package |
 //! | `run`, `check`, `local_host` | runs a pipeline in this process, or only checks it |
 //! | `server_commands`, `client`, `connection` | commands for a server, the HTTP client, and how it reaches the server |
@@ -54,6 +55,7 @@ mod state_load;
 mod tap;
 mod tokens;
 mod toolchain;
+mod variables;
 mod vendored_sdk;
 
 pub use access_arguments::{ConnectionArgs, TokenCommand};
@@ -65,3 +67,4 @@ pub use execute::execute;
 pub use log_output::{LogFormat, start_log};
 pub use report::report;
 pub use signal::{second_stop_signal, stop_signal};
+pub use variables::parse_arguments;
