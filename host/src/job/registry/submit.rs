@@ -168,6 +168,12 @@ fn origin_of(
     warnings: &mut Vec<String>,
 ) -> Result<Option<SubmittedOrigin>> {
     let Some(from) = &submission.from else {
+        if submission.claim {
+            return Err(error::request_invalid("`claim` requires `from`"));
+        }
+        if submission.reset_watermarks {
+            return Err(error::request_invalid("`reset_watermarks` requires `from`"));
+        }
         check_no_lost_state(registry, &pipeline.spec.name, submission.ignore_state, warnings)?;
         return Ok(None);
     };
