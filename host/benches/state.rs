@@ -302,6 +302,8 @@ fn restore(
         runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
+        faults: None,
+        span: Default::default(),
         ingest: None,
         listener: Arc::new(move |event| {
             let _ = events.send(event);

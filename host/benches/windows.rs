@@ -297,6 +297,8 @@ fn run_timers(count: u64) {
         runtime: None,
         letters: Default::default(),
         sinks: Default::default(),
+        faults: None,
+        span: Default::default(),
         ingest: None,
         listener: Arc::new(|event| {
             if let SubtaskEvent::Failed(failure) = event {

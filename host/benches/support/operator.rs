@@ -123,6 +123,7 @@ pub fn operator_with_policy(
         batch_records: 1024,
         clock: SystemClock::shared(),
         log: Arc::default(),
+        faults: None,
         cancel: Arc::default(),
     };
     FunctionOperator::new(guest, turn, settings, Counters::default())
