@@ -48,8 +48,9 @@ fn main() -> ExitCode {
             serve(args).map(|()| ExitCode::SUCCESS)
         }
         _ => {
-            // The output of functions is shown, because their author runs the command to see it.
-            cli::start_log("warn,guest=info", cli.log_format);
+            // The output of functions is shown, because their author runs the command to see it. A certificate that is refused is
+            // the error of the command already.
+            cli::start_log("warn,guest=info,rustls_platform_verifier=off", cli.log_format);
             cli::execute(cli)
         }
     };

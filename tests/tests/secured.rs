@@ -37,6 +37,13 @@ fn ok(dir: &Path, arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
+/// Checks that a command fails with this code, and that its message contains a text.
+fn refused_with(dir: &Path, arguments: &[&str], code: &str, hint: &str) {
+    let message = text(&cofferdam(dir, arguments).stderr);
+    assert!(message.starts_with("error: ") && message.contains(&format!("[{code}]")), "{arguments:?}: {message}");
+    assert!(message.contains(hint), "{arguments:?}: {message}");
+}
+
 /// Checks that a command fails with this code.
 fn refused(dir: &Path, arguments: &[&str], code: &str) {
     let output = cofferdam(dir, arguments);
@@ -92,9 +99,9 @@ fn tokens_tls_and_namespaces_hold_through_a_restart() {
         refused(&dir, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), code);
     };
     // Without the token, the certificate or TLS nobody gets in.
-    refused(&dir, &["--server", &url, "--ca-file", &ca, "jobs"], "token-missing");
-    refused(&dir, &["--server", &url, "--token-file", &admin, "jobs"], "server-unreachable");
-    refused(&dir, &["--server", &url.replace("https", "http"), "jobs"], "server-unreachable");
+    refused_with(&dir, &["--server", &url, "--ca-file", &ca, "jobs"], "token-missing", "--token-file");
+    refused_with(&dir, &["--server", &url, "--token-file", &admin, "jobs"], "server-unreachable", "--ca-file");
+    refused_with(&dir, &["--server", &url.replace("https", "http"), "jobs"], "server-unreachable", "https://");
     // A client that does not complete the handshake keeps nobody waiting.
     let silent = TcpStream::connect(url.trim_start_matches("https://")).unwrap();
 

@@ -70,7 +70,8 @@ impl TokenStore {
         };
         let Some(text) = text else {
             return Err(token_missing("this server requires a token")
-                .hint("send the header `authorization: Bearer TOKEN`; `cofferdam token create` makes one"));
+                .hint("name a token with --token-file FILE or COFFERDAM_TOKEN; `cofferdam token create` makes one. A request needs the \
+                     header `authorization: Bearer TOKEN`"));
         };
         let now_ms = self.clock.wall_ms();
         let found = token::parse(text).and_then(|(id, secret)| {

@@ -219,8 +219,7 @@ impl ApiClient {
 
     fn checked(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>> {
         let mut answer = answer.map_err(|error| {
-            server_unreachable(format!("no answer from {}: {error}", self.base))
-                .hint("start a server with `cofferdam serve`, or set --server or COFFERDAM_SERVER")
+            server_unreachable(format!("no answer from {}: {error}", self.base)).hint(self.hint_of(&error))
         })?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -231,6 +230,20 @@ impl ApiClient {
             Ok(problem) => problem.into(),
             Err(_) => self.unexpected_answer(format_args!("HTTP status {status}")),
         })
+    }
+
+    /// Returns what to do if there is no answer.
+    fn hint_of(&self, error: &ureq::Error) -> &'static str {
+        let is_of_tls = |error: &std::io::Error| error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        match error {
+            ureq::Error::Io(error) if is_of_tls(error) => {
+                "name the certificate of the server, or the one that has signed it, with --ca-file FILE or COFFERDAM_CA_FILE"
+            }
+            ureq::Error::Protocol(_) if self.base.starts_with("http://") => {
+                "if the server has a certificate, use a URL that begins with https://"
+            }
+            _ => "start a server with `cofferdam serve`, or set --server or COFFERDAM_SERVER",
+        }
     }
 
     /// Returns the error for an answer that no Cofferdam server gives.

@@ -96,6 +96,11 @@ fn list(page: &DeadLetterPage) -> Result<()> {
         print::dead_letters(&page.letters);
     }
     print::line(format_args!("{} letters, {}", page.total, print::size(page.bytes)));
+    if page.total == 0 {
+        print::line(format_args!(
+            "a letter appears with the first checkpoint that contains it; letters that a sink reads are not kept here"
+        ));
+    }
     for replay in &page.replays {
         let state = match replay.completed_in {
             Some(checkpoint) => format!("complete in checkpoint {checkpoint}"),
