@@ -5,6 +5,7 @@ use std::env;
 use anyhow::Result;
 use cofferdam_tests::{Example, S3};
 
+use crate::web;
 use crate::workspace::{Workspace, run, step, succeeds};
 
 /// The crates of the host and those of the SDK, compiled by separate commands. Cargo merges the features of all
@@ -58,6 +59,7 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
         step("test the SDK and the examples", || {
             run(workspace.cargo(&["test", "--release"]).args(guest_crates(workspace)?))
         })?;
+        web::check_where_possible(workspace)?;
     }
     step("test", || {
         // A failure hides no other one.

@@ -20,6 +20,7 @@ mod languages;
 mod peer;
 mod pypi;
 mod setup;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -61,6 +62,8 @@ enum Command {
     /// Writes and checks the schema of the pipeline file, manual pages and completions of shells. The latter two are below docs in the target
     /// folder.
     Docs(docs::Arguments),
+    /// Builds the dashboard, and tests it in a browser. Needs Node.js, unlike everything else.
+    Web(web::Arguments),
     /// Installs missing build requirements: libclang, a C++ compiler, Rust's wasm target.
     Setup,
 }
@@ -79,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     let workspace = match &command {
         // Needs no compiler.
         Command::Kafka(_) => Workspace::new(),
+        Command::Web(web) if !web.needs_server() => Workspace::new(),
         _ => setup::run(Workspace::new())?,
     };
     match command {
@@ -92,6 +96,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Api(arguments) => api_checks::check(&workspace, &arguments),
         Command::Kafka(arguments) => kafka::run(&workspace, &arguments),
         Command::Docs(arguments) => docs::write(&workspace, &arguments),
+        Command::Web(arguments) => web::build(&workspace, &arguments),
         Command::Lint => checks::lint(&workspace),
         Command::Setup => {
             println!("all build requirements are installed");

@@ -9,6 +9,7 @@ use axum::routing::get;
 use serde_json::Value;
 
 use super::body::BodyTimeouts;
+use super::dashboard::{FILES, SCREENS};
 use super::route_roles::{ROUTE_ROLES, RouteAccess};
 use super::server_phase::ServerPhase;
 use super::testing::{TestServer, json, problem, request};
@@ -80,6 +81,9 @@ async fn each_route_has_a_role_and_each_role_has_a_route() {
     let mut listed: BTreeSet<_> = ROUTE_ROLES.iter().map(|(method, route, _)| format!("{method} {route}")).collect();
     assert_eq!(listed.len(), ROUTE_ROLES.len(), "a route has two entries");
     listed.remove("GET /v1/openapi.json");
+    for path in SCREENS.iter().chain(&FILES) {
+        assert!(listed.remove(&format!("GET {path}")), "{path}");
+    }
     assert_eq!(described, listed);
 }
 

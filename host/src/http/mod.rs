@@ -1,4 +1,4 @@
-//! The HTTP API under `/v1`: its routes, its answers, and its OpenAPI description.
+//! The HTTP API under `/v1`: its routes, its answers, and its OpenAPI description. Also the dashboard, which uses it.
 //!
 //! Bodies and headers are untrusted: they are limited and checked before anything else happens. Every answer that is
 //! not a success is `application/problem+json` (see [`Problem`]). Handlers use jobs and components through
@@ -11,6 +11,7 @@ mod authentication;
 pub(crate) mod body;
 mod components;
 mod connections;
+mod dashboard;
 mod dead_letters;
 mod faults;
 mod health;

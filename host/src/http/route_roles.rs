@@ -27,8 +27,20 @@ const READ: RouteAccess = RouteAccess::Role(Role::Read);
 const SUBMIT: RouteAccess = RouteAccess::Role(Role::Submit);
 const ADMIN: RouteAccess = RouteAccess::Role(Role::Admin);
 
-/// All routes of the API. Routes that show records or state require [`Role::Submit`].
+/// All routes of the server. Routes that show records or state require [`Role::Submit`].
 pub(super) const ROUTE_ROLES: &[RouteRole] = &[
+    // The dashboard. Its files hold no data.
+    (Method::GET, "/", PUBLIC),
+    (Method::GET, "/jobs", PUBLIC),
+    (Method::GET, "/jobs/{job}", PUBLIC),
+    (Method::GET, "/jobs/{job}/{screen}", PUBLIC),
+    (Method::GET, "/components", PUBLIC),
+    (Method::GET, "/server", PUBLIC),
+    (Method::GET, "/sign-in", PUBLIC),
+    (Method::GET, "/docs/errors", PUBLIC),
+    (Method::GET, "/docs/errors.md", PUBLIC),
+    (Method::GET, "/app.js", PUBLIC),
+    (Method::GET, "/app.css", PUBLIC),
     (Method::GET, "/livez", PUBLIC),
     (Method::GET, "/readyz", PUBLIC),
     (Method::GET, "/v1/health", PUBLIC),

@@ -31,8 +31,8 @@ use super::route_roles::{ROUTE_ROLES, RouteRole, check_role};
 use super::server_phase::{self, ServerPhase};
 use super::stream::snapshot_hub::SnapshotHub;
 use super::{
-    components, dead_letters, faults, health, job_telemetry, jobs, logs, prometheus, request_id, state, stream, tap,
-    tokens,
+    components, dashboard, dead_letters, faults, health, job_telemetry, jobs, logs, prometheus, request_id, state,
+    stream, tap, tokens,
 };
 use crate::auth::{AuditLog, FailedAttempts, NamespaceScope, TokenStore};
 use crate::clock::SharedClock;
@@ -74,6 +74,7 @@ pub(super) fn router_with(
     let (requests, started_at_ms) = (Arc::new(RequestTotals::new(clock.clone())), clock.wall_ms());
     let routes = routes
         .merge(more)
+        .merge(dashboard::routes())
         .route("/v1/openapi.json", get(openapi_json))
         .fallback(unknown_route)
         .layer(axum::middleware::from_fn_with_state(roles, check_role))

@@ -170,7 +170,7 @@ async fn unknown_resources_are_answered_with_a_problem_document() {
     let server = TestServer::new();
     let send = async |method: &str, uri: &str| server.send(request(method, uri).body(Body::empty()).unwrap()).await;
     problem(send("GET", "/v1/nothing").await, 404, "request-not-found").await;
-    problem(send("GET", "/").await, 404, "request-not-found").await;
+    problem(send("GET", "/nothing").await, 404, "request-not-found").await;
     let response = send("PUT", "/v1/jobs").await;
     assert!(response.headers()["allow"].to_str().unwrap().contains("POST"));
     problem(response, 405, "request-not-found").await;
