@@ -273,7 +273,7 @@ fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     for path in entries {
         let name = path.file_name().unwrap().to_string_lossy();
         if path.is_dir() {
-            if name != "target" && !name.starts_with('.') {
+            if name != "target" && name != "node_modules" && !name.starts_with('.') {
                 found.extend(files(&path, extensions));
             }
         } else if path.extension().is_some_and(|own| extensions.iter().any(|extension| own == *extension)) {

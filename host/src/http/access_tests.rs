@@ -9,7 +9,7 @@ use axum::routing::get;
 use serde_json::Value;
 
 use super::body::BodyTimeouts;
-use super::dashboard::{FILES, SCREENS};
+use super::dashboard::paths::{FILES, SCREENS};
 use super::route_roles::{ROUTE_ROLES, RouteAccess};
 use super::server_phase::ServerPhase;
 use super::testing::{TestServer, json, problem, request};

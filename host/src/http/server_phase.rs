@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::dashboard;
+use super::dashboard::paths;
 use super::problem::Problem;
 use crate::error::{Error, server_starting};
 
@@ -65,7 +65,7 @@ pub(super) async fn refuse_while_starting(
 ) -> Response {
     if phase.is_starting()
         && !ALWAYS_SERVED.contains(&request.uri().path())
-        && !dashboard::has_path(request.uri().path())
+        && !paths::has_path(request.uri().path())
         && let Err(error) = phase.check_ready()
     {
         return Problem::from(error).into_response();

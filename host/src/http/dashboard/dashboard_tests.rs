@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
 use crate::http::body::read_body;
-use crate::http::dashboard::{FILES, SCREENS};
+use crate::http::dashboard::paths::{FILES, SCREENS};
 use crate::http::route_roles::{ROUTE_ROLES, RouteAccess};
 use crate::http::testing::{TestServer, request};
 

@@ -16,17 +16,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use xxhash_rust::xxh3::xxh3_128;
 
+use self::paths::{FILES, SCREENS};
 use super::api::ApiState;
 
 #[cfg(test)]
 mod dashboard_tests;
-
-/// The paths of the screens, all of which answer with the same page.
-pub(super) const SCREENS: [&str; 8] =
-    ["/", "/jobs", "/jobs/{job}", "/jobs/{job}/{screen}", "/components", "/server", "/sign-in", "/docs/errors"];
-
-/// The paths of the other files.
-pub(super) const FILES: [&str; 3] = ["/app.js", "/app.css", "/docs/errors.md"];
+pub(super) mod paths;
 
 /// Allows the page its own files and requests to this server, and no markup that a script makes of a text.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
@@ -55,12 +50,6 @@ static ERRORS: LazyLock<WebFile> = LazyLock::new(|| {
 /// Returns the routes of the dashboard.
 pub(super) fn routes() -> Router<ApiState> {
     SCREENS.iter().chain(&FILES).fold(Router::new(), |routes, path| routes.route(path, get(file)))
-}
-
-/// Returns whether a path belongs to the dashboard, which is also served while jobs are resumed.
-pub(super) fn has_path(path: &str) -> bool {
-    let first = path.split('/').nth(1).unwrap_or_default();
-    SCREENS.iter().chain(&FILES).any(|route| route.split('/').nth(1) == Some(first))
 }
 
 async fn file(path: MatchedPath, request: Request) -> Response {
