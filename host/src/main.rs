@@ -33,7 +33,7 @@ const JOBS_TIME: Duration = Duration::from_secs(50);
 const REQUESTS_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = cli::parse_arguments();
+    let cli: cli::Cli = cli::parse_arguments();
     let json = cli.json;
     std::panic::set_hook(Box::new(report_panic));
     allocator::return_large_blocks();

@@ -59,6 +59,10 @@ fn get(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n")
 }
 
+fn delete(path: &str) -> String {
+    format!("DELETE {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+}
+
 fn post(path: &str, headers: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -211,7 +215,7 @@ fn bodies() -> Vec<Attempt> {
 
 fn paths_and_parameters() -> Vec<Attempt> {
     let invalid = "request-invalid";
-    let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
+    let deep = "[".repeat(30_000) + &"]".repeat(30_000);
     vec![
         attempt(
             "dots in the path",
@@ -231,24 +235,14 @@ fn paths_and_parameters() -> Vec<Attempt> {
             &[400],
             invalid,
         ),
-        attempt(
-            "savepoint elsewhere",
-            "DELETE /v1/savepoints?location=/etc HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-            &[403],
-            "path-denied",
-        ),
+        attempt("savepoint elsewhere", delete("/v1/savepoints?location=/etc"), &[403], "path-denied"),
         attempt(
             "savepoint in a foreign bucket",
-            "DELETE /v1/savepoints?location=s3://other/x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+            delete("/v1/savepoints?location=s3://other/x"),
             &[403],
             "address-denied",
         ),
-        attempt(
-            "relative savepoint",
-            "DELETE /v1/savepoints?location=x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-            &[400],
-            invalid,
-        ),
+        attempt("relative savepoint", delete("/v1/savepoints?location=x"), &[400], invalid),
         attempt("relative origin", post("/v1/jobs?from=x", TOML, "x"), &[400], invalid),
         attempt("origin elsewhere", post("/v1/jobs?from=/etc", TOML, PIPELINE), &[403], "path-denied"),
         attempt("deep options", post("/v1/jobs/x/stop", "", &deep), &[400], invalid),

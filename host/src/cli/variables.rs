@@ -4,12 +4,10 @@ use std::ffi::OsStr;
 
 use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
-use super::arguments::Cli;
-
 /// Parses the arguments of the process and their variables. Ends the process if they are wrong, and for `--help`.
-pub fn parse_arguments() -> Cli {
-    let matches = without_empty_variables(Cli::command()).get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+pub fn parse_arguments<C: CommandFactory + FromArgMatches>() -> C {
+    let matches = without_empty_variables(C::command()).get_matches();
+    C::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Returns the value of a variable, if it is text.
