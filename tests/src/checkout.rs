@@ -57,7 +57,8 @@ impl Checkout {
         let mut guests = Vec::new();
         for parent in ["tests/guests", "examples"] {
             let of_parent = crate::example::names(&self.root.join(parent))?.into_iter();
-            guests.extend(of_parent.map(|name| (name.clone(), format!("{parent}/{name}"))));
+            let crates = of_parent.filter(|name| self.root.join(parent).join(name).join("Cargo.toml").is_file());
+            guests.extend(crates.map(|name| (name.clone(), format!("{parent}/{name}"))));
         }
         Ok(guests)
     }
