@@ -35,6 +35,7 @@ test('a checkpoint is taken by keyboard, and an action that ends the job asks fo
   await expect(page.getByRole('button', { name: 'Checkpoint', exact: true })).toBeEnabled();
   await page.getByRole('button', { name: 'Checkpoint', exact: true }).focus();
   await page.keyboard.press('Enter');
+  await expect(page.getByRole('dialog').getByRole('button', { name: 'Back' })).toBeFocused();
   const taken = page.waitForResponse((response) => response.url().endsWith('/checkpoints') && response.request().method() === 'POST');
   await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
