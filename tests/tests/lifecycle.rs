@@ -149,7 +149,8 @@ fn a_savepoint_of_another_shape_is_refused() {
         .replace("operator.track", "operator.follow")
         .replace("\"track\"\n            connector", "\"follow\"\n            connector");
     refuse(&renamed, &savepoint, 409, "checkpoint-mismatch", "state `stats` of `track`");
-    refuse(&pipeline, "savepoints/nothing-here", 404, "savepoint-not-found", "");
+    refuse(&pipeline, &format!("{savepoint}-nothing-here"), 404, "savepoint-not-found", "");
+    refuse(&pipeline, "savepoints/nothing-here", 400, "request-invalid", "absolute path");
     assert_eq!(scene.api().jobs().unwrap().as_array().unwrap().len(), 1);
 
     let dropped = submit(&renamed, &format!("{savepoint}&allow_unclaimed_state=true")).ok().unwrap();
